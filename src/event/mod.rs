@@ -1,0 +1,21 @@
+//! What happened at IDaaS: names, subjects and the document that handlers get. Knows neither HTTP nor SQL.
+
+mod document;
+mod message;
+mod name;
+mod pattern;
+
+pub use document::Document;
+pub use document::UserDetails;
+pub use document::rfc3339;
+pub use message::AmbiguousMessage;
+pub use message::Attributes;
+pub use message::Message;
+pub use message::depth;
+pub use name::Action;
+pub use name::Dialect;
+pub use name::RecordKind;
+pub use name::is_known;
+pub use name::routed;
+pub use pattern::Pattern;
+pub use pattern::PatternError;

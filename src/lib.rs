@@ -1,0 +1,18 @@
+//! bamboohook: the callback address for identity events of Bamboo Cloud IDaaS and Huawei Cloud OneAccess.
+//!
+//! A callback runs through the rooms below once, from `http` to `inbox`, where it is committed and answered;
+//! from there `dispatcher` takes it to `handlers`. In reading order:
+//!
+//! - [`clock`]: the only reader of the wall clock
+//! - [`event`]: what happened: names, subjects, the document that handlers get
+//! - [`config`]: settings: shape, loading, checking, redacted printing
+//! - [`protocol`]: the wire: request bodies of both dialects, answers
+//!
+//! What is not here: a room uses only rooms above it in this list; `inbox` alone speaks SQL, `http` alone knows
+//! statuses, `config` alone reads the environment; nothing is global and mutable; nothing acknowledges before
+//! it has committed.
+
+pub mod clock;
+pub mod config;
+pub mod event;
+pub mod protocol;

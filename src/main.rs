@@ -1,0 +1,3 @@
+//! The `bamboohook` program: has no commands yet.
+
+fn main() {}
