@@ -7,6 +7,8 @@
 //! - [`event`]: what happened: names, subjects, the document that handlers get
 //! - [`config`]: settings: shape, loading, checking, redacted printing
 //! - [`protocol`]: the wire: request bodies of both dialects, answers
+//! - [`verifier`]: Bearer token, signature, freshness
+//! - [`crypto`]: opens and seals `data`: ciphers, IV layouts, envelopes
 //!
 //! What is not here: a room uses only rooms above it in this list; `inbox` alone speaks SQL, `http` alone knows
 //! statuses, `config` alone reads the environment; nothing is global and mutable; nothing acknowledges before
@@ -14,5 +16,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod crypto;
 pub mod event;
 pub mod protocol;
+pub mod verifier;
