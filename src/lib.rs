@@ -9,6 +9,10 @@
 //! - [`protocol`]: the wire: request bodies of both dialects, answers
 //! - [`verifier`]: Bearer token, signature, freshness
 //! - [`crypto`]: opens and seals `data`: ciphers, IV layouts, envelopes
+//! - [`outbound`]: the HTTP client of everything that calls out
+//! - [`inbox`]: the durable store: events, duplicate keys, deliveries
+//! - [`dispatcher`]: handler trait, routing, workers with retry and order
+//! - [`handlers`]: log, http: one file each
 //!
 //! What is not here: a room uses only rooms above it in this list; `inbox` alone speaks SQL, `http` alone knows
 //! statuses, `config` alone reads the environment; nothing is global and mutable; nothing acknowledges before
@@ -17,6 +21,10 @@
 pub mod clock;
 pub mod config;
 pub mod crypto;
+pub mod dispatcher;
 pub mod event;
+pub mod handlers;
+pub mod inbox;
+pub mod outbound;
 pub mod protocol;
 pub mod verifier;

@@ -1,0 +1,204 @@
+//! One handler's deliveries: claims what is due, runs attempts side by side, records how each ended. Chooses no events.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::clock::Clock;
+use crate::config;
+use crate::dispatcher::Handler;
+use crate::dispatcher::HandlerError;
+use crate::dispatcher::Reply;
+use crate::dispatcher::retry;
+use crate::event::Document;
+use crate::event::UserDetails;
+use crate::event::rfc3339;
+use crate::inbox::Claim;
+use crate::inbox::Delivery;
+use crate::inbox::DeliveryKey;
+use crate::inbox::Finish;
+use crate::inbox::Inbox;
+use crate::inbox::InboxError;
+use crate::inbox::Outcome;
+
+/// How often an idle worker looks by itself: another program may have changed the store, or the clock jumped.
+const POLL: Duration = Duration::from_millis(500);
+
+/// Claimed at once, in multiples of what may run at once, so that the worker seldom waits for a commit.
+const AHEAD: usize = 4;
+
+/// Beyond the time that what is claimed may take, so that no lease ends while its holder lives.
+const LEASE_MARGIN: Duration = Duration::from_secs(30);
+
+pub(super) struct Worker {
+    pub(super) name: Arc<str>,
+    pub(super) settings: config::Handler,
+    pub(super) handler: Arc<dyn Handler>,
+    pub(super) inbox: Arc<dyn Inbox>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl Worker {
+    /// Ends when `stopping` becomes true and the attempts that run by then have ended.
+    pub(super) async fn run(self, mut stopping: watch::Receiver<bool>) {
+        let worker = Arc::new(self);
+        let mut running = JoinSet::new();
+        let mut held = VecDeque::new();
+        let mut arrivals = worker.inbox.arrivals();
+        let mut wait = Duration::ZERO;
+        while !*stopping.borrow() {
+            while running.len() < worker.settings.concurrency
+                && let Some(delivery) = held.pop_front()
+            {
+                running.spawn(Arc::clone(&worker).attempt(delivery));
+            }
+            if wait.is_zero() && held.len() < worker.settings.concurrency {
+                arrivals.mark_unchanged();
+                wait = worker.claim(&mut held).await;
+                continue;
+            }
+            tokio::select! {
+                _ = stopping.changed() => {}
+                Ok(()) = arrivals.changed() => wait = Duration::ZERO,
+                Some(_) = running.join_next() => {}
+                () = tokio::time::sleep(wait), if !wait.is_zero() => wait = Duration::ZERO,
+            }
+        }
+        for delivery in held {
+            worker.record(delivery.key, Outcome::Released).await;
+        }
+        while running.join_next().await.is_some() {}
+    }
+
+    /// Returns how long to wait before the next claim; zero where there is more to be had.
+    async fn claim(&self, held: &mut VecDeque<Delivery>) -> Duration {
+        let most = self.settings.concurrency.saturating_mul(AHEAD).saturating_sub(held.len());
+        let now = self.clock.now();
+        let turns = u32::try_from(AHEAD).unwrap_or(u32::MAX).saturating_add(2);
+        let lease = self.settings.timeout.saturating_mul(turns).saturating_add(LEASE_MARGIN);
+        let claim = Claim { handler: Arc::clone(&self.name), most, now, lease };
+        match self.inbox.claim(claim).await {
+            Ok(claimed) => {
+                let all = claimed.deliveries.len() == most;
+                held.extend(claimed.deliveries);
+                if all { Duration::ZERO } else { until(claimed.next_due, now) }
+            }
+            // The store has said in its own log line what ails it; here it only means to wait.
+            Err(_) => POLL,
+        }
+    }
+
+    async fn attempt(self: Arc<Self>, delivery: Delivery) {
+        let Delivery { key, event } = delivery;
+        let document = Document {
+            id: event.id,
+            endpoint: event.endpoint,
+            dialect: event.dialect,
+            event: event.event,
+            subject: event.subject,
+            time: event.requested_at,
+            received_at: event.received_at,
+            attempt: key.attempt,
+            message: event.message,
+            user: UserDetails::Unasked,
+        };
+        let document = Arc::new(document);
+        let started = Instant::now();
+        let result = self.handle(Arc::clone(&document)).await;
+        let outcome = self.outcome(key.attempt, result);
+        self.log(&document, &outcome, started.elapsed());
+        self.record(key, outcome).await;
+    }
+
+    async fn handle(&self, document: Arc<Document>) -> Result<Reply, HandlerError> {
+        // A task of its own, so that a handler that panics takes nothing with it; it ends with this set.
+        let mut task = JoinSet::new();
+        let handler = Arc::clone(&self.handler);
+        task.spawn(async move { handler.handle(&document).await });
+        match tokio::time::timeout(self.settings.timeout, task.join_next()).await {
+            Ok(Some(Ok(result))) => result,
+            Ok(_) => Err(HandlerError::retry("the handler panicked")),
+            Err(_elapsed) => {
+                Err(HandlerError::retry(format!("timed out after {:?}", self.settings.timeout)))
+            }
+        }
+    }
+
+    fn outcome(&self, attempt: u32, result: Result<Reply, HandlerError>) -> Outcome {
+        let (reason, after) = match result {
+            Ok(_) => return Outcome::Done,
+            Err(HandlerError::Reject { reason }) => {
+                return Outcome::Dead { error: reason.into_owned() };
+            }
+            Err(HandlerError::Missing { reason }) => (reason, None),
+            Err(HandlerError::Retry { reason, after }) => (reason, after),
+        };
+        let error = reason.into_owned();
+        if attempt >= self.settings.max_attempts {
+            return Outcome::Dead { error };
+        }
+        let mut random = [0; 4];
+        if getrandom::fill(&mut random).is_err() {
+            tracing::warn!("no random bytes for the jitter of a retry");
+        }
+        let (first, most) = (self.settings.retry_first, self.settings.retry_max);
+        let delay = retry::delay(first, most, attempt, after, u32::from_ne_bytes(random));
+        Outcome::Retry {
+            at: self.clock.now().saturating_add(delay).unwrap_or(Timestamp::MAX),
+            error,
+        }
+    }
+
+    /// Until the store takes it: an attempt whose end is unknown would be made again.
+    async fn record(&self, key: DeliveryKey, outcome: Outcome) {
+        loop {
+            let finish =
+                Finish { key: key.clone(), now: self.clock.now(), outcome: outcome.clone() };
+            match self.inbox.finish(finish).await {
+                Ok(true) | Err(InboxError::Closed) => return,
+                Ok(false) => {
+                    tracing::warn!(
+                        handler = &*self.name,
+                        attempt = key.attempt,
+                        "the lease of a delivery ended before its attempt did; it is delivered twice"
+                    );
+                    return;
+                }
+                Err(_) => tokio::time::sleep(POLL).await,
+            }
+        }
+    }
+
+    fn log(&self, document: &Document, outcome: &Outcome, elapsed: Duration) {
+        let (outcome, reason, next_attempt_at) = match outcome {
+            Outcome::Done => ("done", None, None),
+            Outcome::Retry { at, error } => ("retry", Some(error), Some(rfc3339(*at))),
+            Outcome::Dead { error } => ("dead", Some(error), None),
+            Outcome::Released => ("released", None, None),
+        };
+        tracing::info!(
+            handler = &*self.name,
+            event_id = %document.id,
+            endpoint = document.endpoint,
+            event = document.event,
+            attempt = document.attempt,
+            outcome,
+            reason,
+            next_attempt_at,
+            latency_ms = elapsed.as_secs_f64() * 1000.0,
+            "delivery attempted"
+        );
+    }
+}
+
+fn until(next_due: Option<Timestamp>, now: Timestamp) -> Duration {
+    let wait = next_due
+        .map_or(POLL, |due| Duration::try_from(due.duration_since(now)).unwrap_or_default());
+    // Not zero: what fell due just now is worth a claim, not a spin.
+    wait.clamp(Duration::from_millis(1), POLL)
+}

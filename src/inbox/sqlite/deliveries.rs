@@ -1,0 +1,194 @@
+//! The life of deliveries inside the writer's transaction: claimed, finished, recovered, pruned. Runs no handler.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rusqlite::Connection;
+use rusqlite::OptionalExtension;
+use rusqlite::Row;
+use rusqlite::params;
+use uuid::Uuid;
+
+use crate::event::Dialect;
+use crate::event::Message;
+use crate::inbox::Claim;
+use crate::inbox::Claimed;
+use crate::inbox::Delivery;
+use crate::inbox::DeliveryKey;
+use crate::inbox::Finish;
+use crate::inbox::Outcome;
+use crate::inbox::StoredEvent;
+
+/// Rows that one pruning step may delete; more would hold up the events that wait for the writer.
+const PRUNED_AT_ONCE: i64 = 500;
+
+/// The columns that [`stored_event`] reads, in its order.
+pub(super) const EVENT_COLUMNS: &str = "events.id, events.endpoint, events.dialect, events.event, \
+     events.subject, events.requested_at, events.received_at, events.message";
+
+pub(super) fn claim(store: &Connection, claim: &Claim) -> rusqlite::Result<Claimed> {
+    let now = claim.now.as_millisecond();
+    let lease = i64::try_from(claim.lease.as_millis()).unwrap_or(i64::MAX);
+    let mut due = store.prepare_cached(&format!(
+        "SELECT {EVENT_COLUMNS}, due.sequence, due.attempts
+         FROM deliveries AS due INDEXED BY deliveries_due
+         JOIN events ON events.sequence = due.sequence
+         WHERE due.handler = ?1 AND due.state = 0 AND due.next_attempt_at <= ?2
+         ORDER BY due.next_attempt_at, due.sequence
+         LIMIT ?3"
+    ))?;
+    let most = i64::try_from(claim.most).unwrap_or(i64::MAX);
+    let deliveries: Vec<Delivery> = due
+        .query_map(params![&*claim.handler, now, most], |row| {
+            let attempts: u32 = row.get(9)?;
+            let key = DeliveryKey {
+                sequence: row.get(8)?,
+                handler: Arc::clone(&claim.handler),
+                attempt: attempts.saturating_add(1),
+            };
+            Ok(Delivery { key, event: stored_event(row)? })
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut take = store.prepare_cached(
+        "UPDATE deliveries SET state = 1, attempts = ?3, next_attempt_at = NULL, lease_until = ?4
+         WHERE sequence = ?1 AND handler = ?2",
+    )?;
+    for delivery in &deliveries {
+        let key = &delivery.key;
+        take.execute(params![key.sequence, &*key.handler, key.attempt, now.saturating_add(lease)])?;
+    }
+    let next_due =
+        if deliveries.len() < claim.most { next_due(store, &claim.handler)? } else { None };
+    Ok(Claimed { deliveries, next_due })
+}
+
+fn next_due(store: &Connection, handler: &str) -> rusqlite::Result<Option<Timestamp>> {
+    let next: Option<i64> = store
+        .prepare_cached(
+            "SELECT next_attempt_at FROM deliveries INDEXED BY deliveries_due
+             WHERE handler = ?1 AND state = 0 AND next_attempt_at IS NOT NULL
+             ORDER BY next_attempt_at LIMIT 1",
+        )?
+        .query_row([handler], |row| row.get(0))
+        .optional()?;
+    Ok(next.map(timestamp))
+}
+
+pub(super) fn finish(store: &Connection, finish: &Finish) -> rusqlite::Result<bool> {
+    let key = &finish.key;
+    let (state, attempts, next_attempt_at, error) = match &finish.outcome {
+        Outcome::Done => (2, key.attempt, None, None),
+        Outcome::Dead { error } => (3, key.attempt, None, Some(error)),
+        Outcome::Retry { at, error } => (0, key.attempt, Some(at.as_millisecond()), Some(error)),
+        Outcome::Released => {
+            (0, key.attempt.saturating_sub(1), Some(finish.now.as_millisecond()), None)
+        }
+    };
+    // The attempt's number is the proof of the lease: whoever claimed it since has raised it.
+    let changed = store
+        .prepare_cached(
+            "UPDATE deliveries
+             SET state = ?4, attempts = ?5, next_attempt_at = ?6, lease_until = NULL,
+                 last_error = coalesce(?7, last_error)
+             WHERE sequence = ?1 AND handler = ?2 AND attempts = ?3 AND state = 1",
+        )?
+        .execute(params![
+            key.sequence,
+            &*key.handler,
+            key.attempt,
+            state,
+            attempts,
+            next_attempt_at,
+            error
+        ])?;
+    if changed == 1 && matches!(finish.outcome, Outcome::Done | Outcome::Dead { .. }) {
+        admit_next(store, key, finish.now)?;
+    }
+    Ok(changed == 1)
+}
+
+/// Makes the oldest unfinished delivery of the subject due, now that the one before it is finished.
+fn admit_next(store: &Connection, key: &DeliveryKey, now: Timestamp) -> rusqlite::Result<()> {
+    store
+        .prepare_cached(
+            "UPDATE deliveries SET next_attempt_at = ?3
+             WHERE handler = ?2 AND state = 0 AND next_attempt_at IS NULL AND sequence = (
+                 SELECT next.sequence FROM deliveries AS next INDEXED BY deliveries_of_subject
+                 WHERE next.handler = ?2 AND next.state <= 1 AND next.subject_key = (
+                     SELECT subject_key FROM deliveries WHERE sequence = ?1 AND handler = ?2
+                 )
+                 ORDER BY next.sequence LIMIT 1
+             )",
+        )?
+        .execute(params![key.sequence, &*key.handler, now.as_millisecond()])?;
+    Ok(())
+}
+
+/// Makes due again what is `running` under a lease that ended by `lapsed`.
+pub(super) fn recover(
+    store: &Connection,
+    lapsed: Timestamp,
+    now: Timestamp,
+) -> rusqlite::Result<u64> {
+    let rows = store
+        .prepare_cached(
+            "UPDATE deliveries SET state = 0, next_attempt_at = ?2, lease_until = NULL
+             WHERE state = 1 AND lease_until <= ?1",
+        )?
+        .execute([lapsed.as_millisecond(), now.as_millisecond()])?;
+    Ok(rows as u64)
+}
+
+pub(super) fn prune(
+    store: &Connection,
+    now: Timestamp,
+    finished_before: Timestamp,
+) -> rusqlite::Result<u64> {
+    let keys = store
+        .prepare_cached(
+            "DELETE FROM duplicate_keys WHERE (endpoint, signed_at, mac) IN (
+                 SELECT endpoint, signed_at, mac FROM duplicate_keys INDEXED BY duplicate_keys_by_end
+                 WHERE kept_until <= ?1 LIMIT ?2
+             )",
+        )?
+        .execute(params![now.as_millisecond(), PRUNED_AT_ONCE])?;
+    // The newest event stays whatever its age, so that no number in the order of arrival comes twice.
+    let finished: Vec<i64> = store
+        .prepare_cached(
+            "SELECT sequence FROM events
+             WHERE sequence < coalesce(
+                   (SELECT sequence FROM events WHERE received_at >= ?1 ORDER BY sequence LIMIT 1),
+                   (SELECT max(sequence) FROM events)
+               )
+               AND NOT EXISTS (
+                   SELECT 1 FROM deliveries
+                   WHERE deliveries.sequence = events.sequence AND deliveries.state <> 2
+               )
+             ORDER BY sequence LIMIT ?2",
+        )?
+        .query_map(params![finished_before.as_millisecond(), PRUNED_AT_ONCE], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    for sequence in &finished {
+        store.prepare_cached("DELETE FROM deliveries WHERE sequence = ?1")?.execute([sequence])?;
+        store.prepare_cached("DELETE FROM events WHERE sequence = ?1")?.execute([sequence])?;
+    }
+    Ok((keys + finished.len()) as u64)
+}
+
+pub(super) fn stored_event(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
+    let dialect: String = row.get(2)?;
+    Ok(StoredEvent {
+        id: Uuid::from_bytes(row.get(0)?),
+        endpoint: row.get(1)?,
+        dialect: if dialect == "ciam" { Dialect::Ciam } else { Dialect::Eiam },
+        event: row.get(3)?,
+        subject: row.get(4)?,
+        requested_at: timestamp(row.get(5)?),
+        received_at: timestamp(row.get(6)?),
+        message: Message::new(row.get::<_, String>(7)?),
+    })
+}
+
+pub(super) fn timestamp(milliseconds: i64) -> Timestamp {
+    Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::MAX)
+}

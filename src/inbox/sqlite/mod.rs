@@ -1,0 +1,133 @@
+//! The store on one SQLite file: one writer thread, group commit, readers beside it. Shares no file between services.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+use tokio::sync::watch;
+
+use crate::inbox::Acceptance;
+use crate::inbox::Claim;
+use crate::inbox::Claimed;
+use crate::inbox::Finish;
+use crate::inbox::Inbox;
+use crate::inbox::InboxError;
+use crate::inbox::NewEvent;
+use crate::inbox::OpenError;
+
+mod accept;
+mod checkpoint;
+mod deliveries;
+mod file;
+mod reader;
+mod schema;
+mod writer;
+
+pub use reader::SqliteReader;
+
+use writer::Job;
+use writer::Writer;
+
+/// Requests that may wait for the writer; one more is refused as saturated. At the speed of a slow disk
+/// this is about a second of work, so nobody waits for longer than that.
+const QUEUE: usize = 2048;
+
+/// The one process's handle on its store. Clones share the writer.
+#[derive(Clone)]
+pub struct SqliteInbox {
+    /// Emptied by `close`, which lets the writer end.
+    jobs: Arc<std::sync::RwLock<Option<mpsc::Sender<Job>>>>,
+    arrivals: watch::Receiver<u64>,
+    ended: watch::Receiver<bool>,
+}
+
+impl SqliteInbox {
+    /// Opens the store, makes it where there is none, brings its schema up to date, and returns to
+    /// `waiting` what a crash left `running`.
+    ///
+    /// Holds a lock on the file beside it until it is closed: a second service on one file is refused.
+    pub fn open(path: &Path, now: Timestamp) -> Result<Self, OpenError> {
+        let store = file::open(path)?;
+        // Whatever still runs according to the file belongs to a process that is gone.
+        deliveries::recover(&store.connection, Timestamp::MAX, now)
+            .map_err(|cause| file::from_sqlite(path, cause))?;
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        let (announce, arrivals) = watch::channel(0);
+        let (end, ended) = watch::channel(false);
+        let checkpoints = checkpoint::start(path)?;
+        let writer = Writer::new(store, announce, checkpoints);
+        std::thread::Builder::new()
+            .name("inbox-writer".to_owned())
+            .spawn(move || {
+                writer.run(queue);
+                end.send_replace(true);
+            })
+            .map_err(|cause| OpenError::Unopenable {
+                path: path.to_owned(),
+                cause: cause.into(),
+            })?;
+        Ok(Self { jobs: Arc::new(Some(jobs).into()), arrivals, ended })
+    }
+
+    fn jobs(&self) -> Result<mpsc::Sender<Job>, InboxError> {
+        let jobs = self.jobs.read().map_err(|_poisoned| InboxError::Closed)?;
+        jobs.clone().ok_or(InboxError::Closed)
+    }
+
+    /// Waits for a place in the queue: for what has to happen sometime, not for what somebody waits for.
+    async fn queue<T>(
+        &self,
+        job: impl FnOnce(oneshot::Sender<Result<T, InboxError>>) -> Job,
+    ) -> Result<T, InboxError> {
+        let (reply, result) = oneshot::channel();
+        self.jobs()?.send(job(reply)).await.map_err(|_ended| InboxError::Closed)?;
+        result.await.map_err(|_ended| InboxError::Closed)?
+    }
+}
+
+#[async_trait]
+impl Inbox for SqliteInbox {
+    async fn accept(&self, event: NewEvent) -> Result<Acceptance, InboxError> {
+        let (reply, result) = oneshot::channel();
+        match self.jobs()?.try_send(Job::Accept(Box::new(event), reply)) {
+            Ok(()) => result.await.map_err(|_ended| InboxError::Closed)?,
+            Err(mpsc::error::TrySendError::Full(_)) => Err(InboxError::Saturated),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(InboxError::Closed),
+        }
+    }
+
+    async fn claim(&self, claim: Claim) -> Result<Claimed, InboxError> {
+        self.queue(|reply| Job::Claim(claim, reply)).await
+    }
+
+    async fn finish(&self, finish: Finish) -> Result<bool, InboxError> {
+        self.queue(|reply| Job::Finish(finish, reply)).await
+    }
+
+    async fn recover(&self, now: Timestamp) -> Result<u64, InboxError> {
+        self.queue(|reply| Job::Recover(now, reply)).await
+    }
+
+    async fn prune(&self, now: Timestamp, finished_before: Timestamp) -> Result<u64, InboxError> {
+        self.queue(|reply| Job::Prune { now, finished_before, reply }).await
+    }
+
+    async fn check(&self) -> Result<(), InboxError> {
+        self.queue(Job::Check).await
+    }
+
+    fn arrivals(&self) -> watch::Receiver<u64> {
+        self.arrivals.clone()
+    }
+
+    async fn close(&self) {
+        if let Ok(mut jobs) = self.jobs.write() {
+            *jobs = None;
+        }
+        // An error means that the writer is gone, which is what is waited for.
+        drop(self.ended.clone().wait_for(|ended| *ended).await);
+    }
+}
