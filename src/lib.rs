@@ -9,22 +9,32 @@
 //! - [`protocol`]: the wire: request bodies of both dialects, answers
 //! - [`verifier`]: Bearer token, signature, freshness
 //! - [`crypto`]: opens and seals `data`: ciphers, IV layouts, envelopes
+//! - [`telemetry`]: log set-up
 //! - [`outbound`]: the HTTP client of everything that calls out
 //! - [`inbox`]: the durable store: events, duplicate keys, deliveries
 //! - [`dispatcher`]: handler trait, routing, workers with retry and order
+//! - [`simulator`]: plays IDaaS, for `send` and for tests
 //! - [`handlers`]: log, http: one file each
+//! - [`http`]: listeners, routes, limits, the one table from errors to answers
+//! - [`app`]: wires the rooms into a service and runs it
+//! - [`cli`]: the commands
 //!
 //! What is not here: a room uses only rooms above it in this list; `inbox` alone speaks SQL, `http` alone knows
 //! statuses, `config` alone reads the environment; nothing is global and mutable; nothing acknowledges before
 //! it has committed.
 
+pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod crypto;
 pub mod dispatcher;
 pub mod event;
 pub mod handlers;
+pub mod http;
 pub mod inbox;
 pub mod outbound;
 pub mod protocol;
+pub mod simulator;
+pub mod telemetry;
 pub mod verifier;

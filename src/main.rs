@@ -1,3 +1,7 @@
-//! The `bamboohook` program: has no commands yet.
+//! The `bamboohook` program: hands the arguments to the commands. Does nothing else.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    bamboohook::cli::run()
+}

@@ -1,0 +1,75 @@
+//! Reads a request's body within a size and a time. Judges no content.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::body::Bytes;
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_LENGTH;
+use axum::http::header::EXPECT;
+use http_body_util::BodyExt;
+use tokio::time::Instant;
+
+use crate::http::refusal::Refusal;
+
+/// How much of a refused body is read and thrown away, and for how long.
+const DRAINED: usize = 8 * 1024 * 1024;
+const DRAIN_TIME: Duration = Duration::from_secs(2);
+
+pub(super) async fn read(
+    headers: &HeaderMap,
+    mut body: Body,
+    most: usize,
+    deadline: Instant,
+) -> Result<Bytes, Refusal> {
+    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|length: u64| length > most as u64) {
+        discard(headers, body);
+        return Err(Refusal::TooLarge);
+    }
+    match tokio::time::timeout_at(deadline, collect(&mut body, most)).await {
+        Ok(Err(Refusal::TooLarge)) => {
+            discard(headers, body);
+            Err(Refusal::TooLarge)
+        }
+        Ok(result) => result,
+        Err(_elapsed) => Err(Refusal::TooSlow),
+    }
+}
+
+/// Reads on while the answer is on its way: a connection that is closed over unread bytes is reset, and
+/// the sender would see a broken pipe in place of what is wrong.
+pub(super) fn discard(headers: &HeaderMap, mut body: Body) {
+    // Who waits for 100 Continue has not sent the body, and reading would ask for it.
+    if headers.contains_key(EXPECT) || axum::body::HttpBody::is_end_stream(&body) {
+        return;
+    }
+    tokio::spawn(tokio::time::timeout(DRAIN_TIME, async move {
+        let mut left = DRAINED;
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                break;
+            }
+        }
+    }));
+}
+
+async fn collect(body: &mut Body, most: usize) -> Result<Bytes, Refusal> {
+    let mut first = Bytes::new();
+    let mut rest = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_broken| Refusal::Incomplete)?;
+        let Ok(data) = frame.into_data() else { continue };
+        if first.len() + rest.len() + data.len() > most {
+            return Err(Refusal::TooLarge);
+        }
+        // Nearly every body is one chunk, which needs no copy.
+        if first.is_empty() {
+            first = data;
+        } else {
+            rest.extend_from_slice(&data);
+        }
+    }
+    if rest.is_empty() { Ok(first) } else { Ok([&first[..], &rest].concat().into()) }
+}
