@@ -85,7 +85,7 @@ pub(crate) async fn run(args: IdentifyArgs, config: Option<&Config>) -> anyhow::
     match &settings {
         Some(settings) => {
             print!("{settings}");
-            remark(&capture);
+            remark(&capture, &keys);
         }
         None => report(&capture),
     }
@@ -97,8 +97,14 @@ pub(crate) async fn run(args: IdentifyArgs, config: Option<&Config>) -> anyhow::
     Ok(if settings.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What fits but may not fit the next request.
-fn remark(capture: &Capture) {
+/// Which of several keys fits, and what may not fit the next request.
+fn remark(capture: &Capture, keys: &CaptureKeys) {
+    if let (Ok(Some(signing)), 2..) = (&capture.signing, keys.sign.len()) {
+        eprintln!("signing key {} of {} fits", signing.key + 1, keys.sign.len());
+    }
+    if let (Ok(Some(sealing)), 2..) = (&capture.sealing, keys.encrypt.len()) {
+        eprintln!("encryption key {} of {} fits", sealing.key + 1, keys.encrypt.len());
+    }
     if matches!(&capture.signing, Ok(Some(signing)) if signing.may_be_sorted) {
         eprintln!(
             "the fields stand in the order of their values: if the tenant sorts them, no setting says so; \

@@ -61,3 +61,39 @@ impl std::fmt::Display for Saying<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::AnswerError;
+    use super::accepted;
+    use crate::event::Dialect;
+
+    #[test]
+    fn eiam_wants_status_and_code_to_say_200() {
+        let judge = |status, body: &str| accepted(Dialect::Eiam, status, body.as_bytes());
+        assert_eq!(
+            judge(200, r#"{"code":"200","message":"success","data":"x"}"#),
+            Ok("x".to_owned())
+        );
+        assert_eq!(judge(200, r#"{"code":"200","message":"success"}"#), Ok(String::new()));
+        for body in ["", "[]", "success", r#"{"code":200}"#, r#"{"code":"200","data":{}}"#] {
+            assert_eq!(judge(200, body), Err(AnswerError::NotAnAnswer), "{body}");
+        }
+        let disagrees = judge(200, r#"{"code":"500","message":"busy"}"#).unwrap_err();
+        assert_eq!(disagrees.to_string(), r#"HTTP status 200 and code "500" disagree: busy"#);
+        let refused =
+            judge(401, r#"{"code":"401","message":"authentication failed"}"#).unwrap_err();
+        let said = "the receiver answered with HTTP status 401: authentication failed";
+        assert_eq!(refused.to_string(), said);
+        assert!(judge(201, r#"{"code":"200","message":"success"}"#).is_err());
+    }
+
+    #[test]
+    fn ciam_counts_status_200_alone() {
+        assert!(accepted(Dialect::Ciam, 200, b"anything").is_ok());
+        for status in [201, 204, 500] {
+            let refused = AnswerError::Refused { status, message: None };
+            assert_eq!(accepted(Dialect::Ciam, status, b""), Err(refused));
+        }
+    }
+}

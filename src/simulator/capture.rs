@@ -7,6 +7,7 @@ use secrecy::SecretString;
 use crate::crypto::Codec;
 use crate::crypto::Envelope;
 use crate::crypto::Layout;
+use crate::crypto::Seal;
 use crate::event::Dialect;
 use crate::event::Message;
 use crate::protocol::Data;
@@ -43,6 +44,8 @@ pub struct Signing {
     pub over_message: bool,
     /// The order of the fields may be that of their values in this request alone.
     pub may_be_sorted: bool,
+    /// Position among the signing keys that were given.
+    pub key: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +54,8 @@ pub struct Sealing {
     pub envelope: Envelope,
     /// One block of ECB is one block of CBC with an IV of zeros: a longer message tells them apart.
     pub ambiguous: bool,
+    /// Position among the encryption keys that were given.
+    pub key: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -164,17 +169,17 @@ fn signing(
         });
     for (over_message, request) in [(false, Some(request)), (true, with_message.as_ref())] {
         let Some(request) = request else { continue };
-        for key in keys {
+        for (position, key) in keys.iter().enumerate() {
             let Some(signer) = Signer::new(key) else { continue };
             let fits =
                 |form: &&SignedText| form.sign(algorithm, &signer, key, request) == presented;
             if let Some(text) = forms.iter().find(fits) {
-                let may_be_sorted = text.may_be_sorted(request, key);
                 return Ok(Some(Signing {
                     algorithm,
                     text: text.clone(),
                     over_message,
-                    may_be_sorted,
+                    may_be_sorted: text.may_be_sorted(request, key),
+                    key: position,
                 }));
             }
         }
@@ -200,7 +205,8 @@ fn sealing(
     let codec = Codec::of_any_layout(keys).map_err(|_length| DataFault::KeyLength)?;
     let opened = codec.open(data).map_err(|_unreadable| DataFault::NoMatch { keys: keys.len() })?;
     let ambiguous = bytes.len() == 16 && opened.seal.layout == Layout::Ecb;
-    let sealing = Sealing { layout: opened.seal.layout, envelope: opened.seal.envelope, ambiguous };
+    let Seal { layout, envelope, key } = opened.seal;
+    let sealing = Sealing { layout, envelope, ambiguous, key };
     Ok((Message::new(opened.message), Some(sealing)))
 }
 

@@ -28,8 +28,12 @@ pub fn sample_message(dialect: Dialect, event: &str, number: u32) -> String {
     if dialect == Dialect::Ciam {
         return format!("20200223170310946-34EE-{:09X}", 0x3_403B_F88A_u64 + u64::from(number));
     }
-    let id = format!("c3a26dd3-8e5b-4c9f-9d1a-{number:012}");
-    match (Action::of(dialect, &event), RecordKind::of(dialect, &event)) {
+    let kind = RecordKind::of(dialect, &event);
+    let id = match kind {
+        Some(RecordKind::Organization) => format!("6c5bb468-14b2-4183-baf2-{number:012}"),
+        Some(RecordKind::User) | None => format!("c3a26dd3-8e5b-4c9f-9d1a-{number:012}"),
+    };
+    match (Action::of(dialect, &event), kind) {
         (Action::CheckUrl, _) => format!("2852325935078{:06}", number % 1_000_000),
         (Action::Create, Some(RecordKind::User)) => created_user(number),
         (Action::Create, _) => json!({

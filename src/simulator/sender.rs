@@ -222,3 +222,71 @@ fn layout(endpoint: &config::Endpoint, dialect: Dialect) -> Layout {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::Simulator;
+    use super::layout;
+    use crate::config::CipherSetting;
+    use crate::config::Config;
+    use crate::config::Endpoint;
+    use crate::config::IvSetting;
+    use crate::crypto::Iv;
+    use crate::crypto::Layout;
+    use crate::event::Dialect;
+    use crate::simulator::AnswerError;
+
+    fn endpoint() -> Endpoint {
+        let name = |key: &str| format!("BAMBOOHOOK__ENDPOINTS__DEFAULT__{key}");
+        let env = [
+            (name("TOKEN"), "the-token".to_owned()),
+            (name("SIGN_KEY"), "QZIhHzGDRvUTLtlX".to_owned()),
+            (name("ENCRYPT_KEY"), "lOMoSAWlcZnQDVkN".to_owned()),
+        ];
+        Config::load(None, &env.into()).unwrap().config.endpoints.remove("default").unwrap()
+    }
+
+    #[test]
+    fn auto_is_what_the_vendor_documents_and_explicit_settings_win() {
+        use CipherSetting::AesCbc;
+        use CipherSetting::AesEcb;
+        use CipherSetting::Auto;
+        for (cipher, iv, dialect, expected) in [
+            (Auto, IvSetting::Auto, Dialect::Eiam, Layout::Gcm(Iv::Prefix12)),
+            (Auto, IvSetting::Auto, Dialect::Ciam, Layout::Ecb),
+            (Auto, IvSetting::Key16, Dialect::Ciam, Layout::Gcm(Iv::Key16)),
+            (AesEcb, IvSetting::Auto, Dialect::Eiam, Layout::Ecb),
+            (AesCbc, IvSetting::Auto, Dialect::Eiam, Layout::Cbc(Iv::Prefix16)),
+            (AesCbc, IvSetting::Zero16, Dialect::Eiam, Layout::Cbc(Iv::Zero16)),
+            (CipherSetting::AesGcm, IvSetting::Auto, Dialect::Ciam, Layout::Gcm(Iv::Prefix12)),
+        ] {
+            assert_eq!(layout(&Endpoint { cipher, iv, ..endpoint() }, dialect), expected);
+        }
+    }
+
+    #[test]
+    fn two_callbacks_differ_though_their_message_does_not() {
+        let simulator = Simulator::new(&endpoint(), Dialect::Eiam).unwrap();
+        let callback = || simulator.callback("CREATE_USER", "{}", Timestamp::UNIX_EPOCH).unwrap();
+        let (first, second) = (callback(), callback());
+        assert!(first.nonce != second.nonce && first.data != second.data);
+        assert!(first.nonce.len() == 16 && first.signature != second.signature);
+    }
+
+    #[test]
+    fn an_answer_is_opened_in_the_layout_of_the_request_alone() {
+        let sender = |iv| Simulator::new(&Endpoint { iv, ..endpoint() }, Dialect::Eiam).unwrap();
+        let (simulator, other) = (sender(IvSetting::Auto), sender(IvSetting::Suffix12));
+        let answer = |data: &str| {
+            let body = crate::protocol::success(data);
+            simulator.read_answer(200, body.as_bytes()).map(|answer| answer.data.unwrap())
+        };
+        assert_eq!(answer(&simulator.seal("R&D").unwrap()), Ok("R&D".to_owned()));
+        assert_eq!(answer(""), Ok(String::new()));
+        for data in ["plain", &other.seal("R&D").unwrap()] {
+            assert_eq!(answer(data), Err(AnswerError::Unreadable));
+        }
+    }
+}

@@ -6,6 +6,7 @@
 )]
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -76,6 +77,8 @@ pub(super) async fn run(
     let mut lanes: JoinSet<Tally> = (0..lanes).map(|_| drive(Arc::clone(&plan))).collect();
     let mut total = Tally::default();
     let mut tick = tokio::time::interval(Duration::from_millis(100));
+    let mut interrupt = pin!(tokio::signal::ctrl_c());
+    let mut listening = true;
     loop {
         tokio::select! {
             lane = lanes.join_next() => match lane {
@@ -83,7 +86,13 @@ pub(super) async fn run(
                 Some(tally) => total.add(tally?),
             },
             _ = tick.tick() => bar.set_position(plan.done.load(Ordering::Relaxed)),
-            Ok(()) = tokio::signal::ctrl_c() => plan.next.store(plan.load.count, Ordering::Relaxed),
+            interrupted = &mut interrupt, if listening => {
+                listening = false;
+                if interrupted.is_ok() {
+                    // What has been measured until then is still of use.
+                    plan.next.store(plan.load.count, Ordering::Relaxed);
+                }
+            }
         }
     }
     let elapsed = plan.started.elapsed();

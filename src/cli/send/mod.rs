@@ -132,6 +132,7 @@ async fn send_one(
     println!("HTTP status: {status}");
     let read = simulator.read_answer(status, &body);
     match &read {
+        Ok(Answer { data: Some(data) }) if data.is_empty() => println!("answer: empty data"),
         Ok(Answer { data: Some(data) }) => println!("answer: {}", printable(data)),
         Ok(Answer { data: None }) => println!("answer: none needed, CIAM goes by the status alone"),
         Err(_) => println!("answer: {}", printable(&String::from_utf8_lossy(&body))),
