@@ -2,6 +2,7 @@
 FROM rust:1.95-slim-bookworm AS build
 RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
+COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
 COPY config/default.toml config/
 COPY benches benches

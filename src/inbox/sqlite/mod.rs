@@ -49,6 +49,7 @@ impl SqliteInbox {
     /// `waiting` what a crash left `running`.
     ///
     /// Holds a lock on the file beside it until it is closed: a second service on one file is refused.
+    /// Has to be called within a tokio runtime.
     pub fn open(path: &Path, now: Timestamp) -> Result<Self, OpenError> {
         let store = file::open(path)?;
         // Whatever still runs according to the file belongs to a process that is gone.
@@ -58,7 +59,8 @@ impl SqliteInbox {
         let (announce, arrivals) = watch::channel(0);
         let (end, ended) = watch::channel(false);
         let checkpoints = checkpoint::start(path)?;
-        let writer = Writer::new(store, announce, checkpoints);
+        let (writer, answers) = Writer::new(store, announce, checkpoints);
+        tokio::spawn(writer::hand_out(answers));
         std::thread::Builder::new()
             .name("inbox-writer".to_owned())
             .spawn(move || {

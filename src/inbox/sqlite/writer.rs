@@ -24,6 +24,9 @@ const BATCH: usize = 512;
 
 type Reply<T> = oneshot::Sender<Result<T, InboxError>>;
 
+/// Jobs and what became of each, commit by commit.
+pub(super) type Answers = mpsc::UnboundedReceiver<Vec<(Job, Result<Done, InboxError>)>>;
+
 /// What can be asked of the writer, with the one who waits for it.
 pub(super) enum Job {
     Accept(Box<NewEvent>, Reply<Acceptance>),
@@ -35,7 +38,7 @@ pub(super) enum Job {
 }
 
 /// What a job came to inside a transaction; told to no one before the commit.
-enum Done {
+pub(super) enum Done {
     Accepted(Acceptance),
     Claimed(Claimed),
     Finished(bool),
@@ -48,6 +51,7 @@ pub(super) struct Writer {
     ids: ContextV7,
     arrivals: watch::Sender<u64>,
     checkpoints: Checkpoints,
+    answers: mpsc::UnboundedSender<Vec<(Job, Result<Done, InboxError>)>>,
     /// The last commit failed, so a check has to prove that writing works again.
     failing: bool,
 }
@@ -57,8 +61,10 @@ impl Writer {
         store: Store,
         arrivals: watch::Sender<u64>,
         checkpoints: Checkpoints,
-    ) -> Self {
-        Self { store, ids: ContextV7::new(), arrivals, checkpoints, failing: false }
+    ) -> (Self, Answers) {
+        let (answers, receiver) = mpsc::unbounded_channel();
+        let ids = ContextV7::new();
+        (Self { store, ids, arrivals, checkpoints, answers, failing: false }, receiver)
     }
 
     /// Ends when every sender is gone and the queue is empty.
@@ -81,9 +87,7 @@ impl Writer {
             Ok(done) => {
                 self.failing = false;
                 let arrived = done.iter().any(frees_deliveries);
-                for (job, done) in batch.drain(..).zip(done) {
-                    answer(job, done);
-                }
+                self.answer(batch.drain(..).zip(done.into_iter().map(Ok)).collect());
                 if arrived {
                     self.arrivals.send_modify(|count| *count = count.wrapping_add(1));
                 }
@@ -99,10 +103,14 @@ impl Writer {
                 self.failing = true;
                 tracing::error!(error = %cause, jobs = batch.len(), "the store did not commit; nothing of it was acknowledged");
                 let error = while_running(&cause);
-                for job in batch.drain(..) {
-                    refuse(job, error);
-                }
+                self.answer(batch.drain(..).map(|job| (job, Err(error))).collect());
             }
+        }
+    }
+
+    fn answer(&self, answers: Vec<(Job, Result<Done, InboxError>)>) {
+        if self.answers.send(answers).is_err() {
+            tracing::debug!("nobody hands out any more what the store did");
         }
     }
 
@@ -166,6 +174,19 @@ fn frees_deliveries(done: &Done) -> bool {
         | Done::Finished(false)
         | Done::Claimed(_)
         | Done::Checked => false,
+    }
+}
+
+/// Tells everyone who waits. A task of its own beside the writer: one wake-up per commit crosses from its
+/// thread to the runtime, in place of one per waiting request.
+pub(super) async fn hand_out(mut answers: Answers) {
+    while let Some(batch) = answers.recv().await {
+        for (job, result) in batch {
+            match result {
+                Ok(done) => answer(job, done),
+                Err(error) => refuse(job, error),
+            }
+        }
     }
 }
 
