@@ -20,7 +20,9 @@ use crate::config::StoreUrl;
 use crate::dispatcher::Dispatcher;
 use crate::dispatcher::Handler;
 use crate::dispatcher::Handlers;
+use crate::dispatcher::Inline;
 use crate::dispatcher::Routing;
+use crate::event::EventIds;
 use crate::handlers;
 use crate::http;
 use crate::inbox::Inbox;
@@ -92,7 +94,7 @@ impl App {
         listeners: Listeners,
         shutdown: impl Future<Output = ()>,
     ) -> anyhow::Result<()> {
-        let handlers = self.handlers()?;
+        let (queued, inline) = (self.handlers(Mode::Queued)?, self.handlers(Mode::Inline)?);
         let inbox = self.open_inbox()?;
         let (stop, stopping) = watch::channel(false);
         let (stop_admin, admin_stopping) = watch::channel(false);
@@ -100,7 +102,7 @@ impl App {
             max_connections: self.config.server.max_connections,
             read_timeout: self.config.server.read_timeout,
         };
-        let callbacks = http::callback_router(self.callback_state(&handlers, &inbox)?);
+        let callbacks = http::callback_router(self.callback_state(&queued, inline, &inbox)?);
         let admin = http::AdminState { inbox: Arc::clone(&inbox), stopping: stopping.clone() };
         let mut callbacks =
             tokio::spawn(http::serve(listeners.callbacks, callbacks, limits, stopping));
@@ -110,7 +112,7 @@ impl App {
             limits,
             admin_stopping,
         ));
-        let mut dispatcher = Dispatcher::start(handlers, &inbox, &self.clock);
+        let mut dispatcher = Dispatcher::start(queued, &inbox, &self.clock);
         let mut housekeeping = tokio::spawn(self.housekeeping(&inbox));
         tracing::info!(endpoints = self.config.endpoints.len(), "ready");
 
@@ -143,26 +145,23 @@ impl App {
         Ok(())
     }
 
-    fn handlers(&self) -> anyhow::Result<Handlers> {
+    /// Those of the given mode.
+    fn handlers(&self, mode: Mode) -> anyhow::Result<Handlers> {
+        let unused =
+            self.own_handlers.keys().find(|name| !self.config.handlers.contains_key(*name));
+        if let Some(name) = unused {
+            bail!(
+                "handlers.{name}: this program brings the handler; add the table with type = \"rust\""
+            );
+        }
         let mut handlers = Handlers::new();
-        for (name, settings) in &self.config.handlers {
-            if settings.mode == Mode::Inline {
-                bail!(
-                    "handlers.{name}.mode: \"inline\" is not available in this version; use \"queued\""
-                );
-            }
+        for (name, settings) in self.config.handlers.iter().filter(|(_, it)| it.mode == mode) {
             let handler = match (&settings.kind, self.own_handlers.get(name)) {
                 (HandlerKind::Rust, Some(own)) => Arc::clone(own),
                 _ => handlers::build(settings, &self.clock)
                     .with_context(|| format!("handlers.{name}: cannot be set up"))?,
             };
             handlers.insert(name.clone(), (settings.clone(), handler));
-        }
-        let unused = self.own_handlers.keys().find(|name| !handlers.contains_key(*name));
-        if let Some(name) = unused {
-            bail!(
-                "handlers.{name}: this program brings the handler; add the table with type = \"rust\""
-            );
         }
         Ok(handlers)
     }
@@ -180,7 +179,8 @@ impl App {
 
     fn callback_state(
         &self,
-        handlers: &Handlers,
+        queued: &Handlers,
+        inline: Handlers,
         inbox: &Arc<dyn Inbox>,
     ) -> anyhow::Result<http::CallbackState> {
         let mut endpoints = std::collections::HashMap::new();
@@ -192,7 +192,10 @@ impl App {
         Ok(http::CallbackState {
             endpoints,
             inbox: Arc::clone(inbox),
-            routing: Routing::new(handlers.iter().map(|(name, (settings, _))| (&**name, settings))),
+            routing: Routing::new(queued),
+            inline: Inline::new(inline),
+            directory: self.config.directory.clone(),
+            ids: EventIds::default(),
             clock: Arc::clone(&self.clock),
             max_body: self.config.server.max_body,
             read_timeout: self.config.server.read_timeout,
@@ -239,7 +242,9 @@ async fn tidy(inbox: &dyn Inbox, clock: &dyn Clock, kept: Duration) -> Result<()
 
 /// Whether a service could be made of these settings, as far as that can be told without starting it.
 pub fn check(config: &Config) -> anyhow::Result<()> {
-    App::new(config.clone()).handlers().map(drop)
+    let app = App::new(config.clone());
+    app.handlers(Mode::Queued)?;
+    app.handlers(Mode::Inline).map(drop)
 }
 
 /// Where the events of a configuration can be read, for commands that look into the store.

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::config::Loaded;
 
 mod check_config;
+mod directory;
 mod events;
 mod healthcheck;
 mod identify;
@@ -42,8 +43,10 @@ enum Command {
     Send(send::SendArgs),
     /// Find out the settings from one captured request and its keys
     Identify(identify::IdentifyArgs),
-    /// Look at the stored events and their deliveries
+    /// List, show, retry or discard the stored events and their deliveries
     Events(events::EventsArgs),
+    /// List the users or organisations that the events so far have made
+    Directory(directory::DirectoryArgs),
     /// Ask the running service whether it is ready
     Healthcheck(healthcheck::HealthcheckArgs),
 }
@@ -78,6 +81,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             identify::run(args, config.as_ref()).await
         }
         Command::Events(args) => events::run(args, &settings(file)?),
+        Command::Directory(args) => directory::run(&args, &settings(file)?),
         Command::Healthcheck(args) => healthcheck::run(args, &settings(file)?).await,
     }
 }
@@ -90,6 +94,21 @@ fn load(file: Option<PathBuf>) -> anyhow::Result<Loaded> {
 
 fn settings(file: Option<PathBuf>) -> anyhow::Result<Config> {
     load(file).map(|loaded| loaded.config)
+}
+
+/// Lets a command write to stdout. Whoever reads only the head of a list has what they wanted.
+fn print(
+    write: impl FnOnce(&mut std::io::StdoutLock<'static>) -> anyhow::Result<()>,
+) -> anyhow::Result<ExitCode> {
+    match write(&mut std::io::stdout().lock()) {
+        Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
+        written => written.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let cause = error.downcast_ref::<std::io::Error>();
+    cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 /// Help and version are asked for and go to stdout; anything else that clap objects to is wrong usage.

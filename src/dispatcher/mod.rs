@@ -14,10 +14,14 @@ use crate::config;
 use crate::event::Document;
 use crate::inbox::Inbox;
 
+mod call;
+mod inline;
 mod retry;
 mod routing;
 mod worker;
 
+pub use inline::Inline;
+pub use inline::InlineError;
 pub use routing::Routing;
 
 use worker::Worker;

@@ -3,31 +3,27 @@
 use std::sync::Arc;
 
 use crate::config;
-use crate::event::Pattern;
+use crate::dispatcher::Handlers;
 
 /// The patterns of all queued handlers.
-pub struct Routing(Vec<Route>);
-
-struct Route {
-    handler: Arc<str>,
-    events: Vec<Pattern>,
-    endpoints: Vec<Pattern>,
-}
+pub struct Routing(Vec<(Arc<str>, config::Handler)>);
 
 impl Routing {
-    pub fn new<'a>(handlers: impl Iterator<Item = (&'a str, &'a config::Handler)>) -> Self {
-        let route = |(name, settings): (&str, &config::Handler)| Route {
-            handler: name.into(),
-            events: settings.events.clone(),
-            endpoints: settings.endpoints.clone(),
+    pub fn new(handlers: &Handlers) -> Self {
+        let route = |(name, (settings, _)): (&String, &(config::Handler, _))| {
+            (name.as_str().into(), settings.clone())
         };
-        Self(handlers.map(route).collect())
+        Self(handlers.iter().map(route).collect())
     }
 
     /// In the order of the handlers' names.
     pub fn handlers(&self, endpoint: &str, event: &str) -> Vec<Arc<str>> {
-        let fits = |patterns: &[Pattern], name| patterns.iter().any(|it| it.matches(name));
-        let takes = |it: &&Route| fits(&it.endpoints, endpoint) && fits(&it.events, event);
-        self.0.iter().filter(takes).map(|it| Arc::clone(&it.handler)).collect()
+        let fitting = self.0.iter().filter(|(_, settings)| takes(settings, endpoint, event));
+        fitting.map(|(name, _)| Arc::clone(name)).collect()
     }
+}
+
+pub(super) fn takes(settings: &config::Handler, endpoint: &str, event: &str) -> bool {
+    settings.endpoints.iter().any(|it| it.matches(endpoint))
+        && settings.events.iter().any(|it| it.matches(event))
 }

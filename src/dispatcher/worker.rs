@@ -14,6 +14,7 @@ use crate::config;
 use crate::dispatcher::Handler;
 use crate::dispatcher::HandlerError;
 use crate::dispatcher::Reply;
+use crate::dispatcher::call::call;
 use crate::dispatcher::retry;
 use crate::event::Document;
 use crate::event::UserDetails;
@@ -109,24 +110,10 @@ impl Worker {
         };
         let document = Arc::new(document);
         let started = Instant::now();
-        let result = self.handle(Arc::clone(&document)).await;
+        let result = call(&self.handler, Arc::clone(&document), self.settings.timeout).await;
         let outcome = self.outcome(key.attempt, result);
         self.log(&document, &outcome, started.elapsed());
         self.record(key, outcome).await;
-    }
-
-    async fn handle(&self, document: Arc<Document>) -> Result<Reply, HandlerError> {
-        // A task of its own, so that a handler that panics takes nothing with it; it ends with this set.
-        let mut task = JoinSet::new();
-        let handler = Arc::clone(&self.handler);
-        task.spawn(async move { handler.handle(&document).await });
-        match tokio::time::timeout(self.settings.timeout, task.join_next()).await {
-            Ok(Some(Ok(result))) => result,
-            Ok(_) => Err(HandlerError::retry("the handler panicked")),
-            Err(_elapsed) => {
-                Err(HandlerError::retry(format!("timed out after {:?}", self.settings.timeout)))
-            }
-        }
     }
 
     fn outcome(&self, attempt: u32, result: Result<Reply, HandlerError>) -> Outcome {

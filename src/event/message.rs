@@ -69,13 +69,18 @@ impl fmt::Debug for Message {
 impl Attributes<'_> {
     /// The text of an attribute that names something: a string that is not blank, or a number's digits.
     pub fn name(&self, attribute: &str) -> Option<String> {
-        let raw = self.0.get(attribute)?.get();
-        if raw.starts_with('"') {
-            let text: String = serde_json::from_str(raw).ok()?;
-            return (!text.trim().is_empty()).then_some(text);
+        let scalar = self.text(attribute).filter(|text| !text.trim().is_empty())?;
+        (!matches!(self.0.get(attribute)?.get(), "true" | "false")).then_some(scalar)
+    }
+
+    /// The text of a string, a number or a boolean, whichever way the sender writes it.
+    pub fn text(&self, attribute: &str) -> Option<String> {
+        match self.0.get(attribute)?.get() {
+            "null" => None,
+            raw if raw.starts_with('"') => serde_json::from_str(raw).ok(),
+            raw if raw.starts_with(['{', '[']) => None,
+            raw => Some(raw.to_owned()),
         }
-        raw.starts_with(|first: char| first == '-' || first.is_ascii_digit())
-            .then(|| raw.to_owned())
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &RawValue)> {

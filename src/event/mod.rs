@@ -1,6 +1,7 @@
 //! What happened at IDaaS: names, subjects and the document that handlers get. Knows neither HTTP nor SQL.
 
 mod document;
+mod id;
 mod message;
 mod name;
 mod pattern;
@@ -8,6 +9,7 @@ mod pattern;
 pub use document::Document;
 pub use document::UserDetails;
 pub use document::rfc3339;
+pub use id::EventIds;
 pub use message::AmbiguousMessage;
 pub use message::Attributes;
 pub use message::Message;

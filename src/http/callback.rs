@@ -19,18 +19,22 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::clock::Clock;
+use crate::config;
 use crate::config::Cidr;
 use crate::config::OnDuplicate;
 use crate::crypto::Opened;
 use crate::crypto::Seal;
+use crate::dispatcher::Inline;
 use crate::dispatcher::Routing;
 use crate::event::Action;
 use crate::event::Dialect;
+use crate::event::EventIds;
 use crate::event::Message;
 use crate::event::routed;
 use crate::http::body;
 use crate::http::client_address::client_address;
 use crate::http::endpoint::Endpoint;
+use crate::http::inline;
 use crate::http::intake;
 use crate::http::listener::Arrival;
 use crate::http::refusal::Refusal;
@@ -49,6 +53,9 @@ pub struct CallbackState {
     pub endpoints: HashMap<String, Endpoint>,
     pub inbox: Arc<dyn Inbox>,
     pub routing: Routing,
+    pub inline: Inline,
+    pub directory: config::Directory,
+    pub ids: EventIds,
     pub clock: Arc<dyn Clock>,
     pub max_body: usize,
     pub read_timeout: Duration,
@@ -72,7 +79,9 @@ async fn callback(State(state): State<Arc<CallbackState>>, request: HttpRequest<
     let (outcome, reason) = match &result {
         Ok(_) if seen.duplicate => ("duplicate", None),
         Ok(_) => ("accepted", None),
-        Err(refusal @ Refusal::Duplicate) => ("duplicate", Some(refusal.reason())),
+        Err(refusal @ (Refusal::Duplicate | Refusal::Running)) => {
+            ("duplicate", Some(refusal.reason()))
+        }
         Err(refusal) if refusal.status().is_server_error() => ("failed", Some(refusal.reason())),
         Err(refusal) => ("rejected", Some(refusal.reason())),
     };
@@ -106,7 +115,7 @@ struct Seen {
 }
 
 async fn receive(
-    state: &CallbackState,
+    state: &Arc<CallbackState>,
     request: HttpRequest<Body>,
     deadline: Instant,
     seen: &mut Seen,
@@ -132,8 +141,14 @@ async fn receive(
     })?;
     let verified = endpoint.signature.check(&request)?;
     let (message, seal) = open(endpoint, &request)?;
-    let event = intake::read(endpoint, &state.routing, &request, &verified, message, now)?;
-    let acceptance = state.inbox.accept(event).await?;
+    let event = intake::read(state, endpoint, &request, &verified, message, now)?;
+    let acceptance = if event.action() != Action::CheckUrl
+        && state.inline.concerns(&event.endpoint, &event.event)
+    {
+        inline::decide(state, event, endpoint.settings.reply_timeout).await?
+    } else {
+        state.inbox.accept(event).await?
+    };
     report_findings(endpoint, request.dialect, &verified, seal.as_ref());
     let receipt = match acceptance {
         Acceptance::Stored(receipt) => receipt,
@@ -145,8 +160,13 @@ async fn receive(
                 OnDuplicate::Reject => return Err(Refusal::Duplicate),
             }
         }
+        Acceptance::Running => return Err(Refusal::Running),
+        Acceptance::Refused(refusal) => return Err(refusal.into()),
     };
     seen.event_id = Some(receipt.id);
+    if receipt.deletes_unknown {
+        tracing::info!(endpoint = &*endpoint.name, event_id = %receipt.id, "accepted the deletion of a record that the directory does not know");
+    }
     answer(endpoint, &request, &receipt, seal.as_ref())
 }
 

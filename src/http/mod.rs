@@ -6,6 +6,7 @@ mod callback;
 mod client_address;
 mod connection;
 mod endpoint;
+mod inline;
 mod intake;
 mod listener;
 mod refusal;

@@ -14,8 +14,10 @@ use axum::response::Response;
 
 use crate::crypto::NoRandomness;
 use crate::crypto::Unreadable;
+use crate::dispatcher::InlineError;
 use crate::event::AmbiguousMessage;
 use crate::inbox::InboxError;
+use crate::inbox::RecordRefusal;
 use crate::protocol;
 use crate::protocol::RequestError;
 use crate::verifier::BadSignature;
@@ -54,6 +56,12 @@ pub(super) enum Refusal {
     UnknownEvent,
     #[error("the same signed request was accepted already")]
     Duplicate,
+    #[error("the same signed request is being handled")]
+    Running,
+    #[error(transparent)]
+    Record(#[from] RecordRefusal),
+    #[error(transparent)]
+    Inline(#[from] InlineError),
     #[error(transparent)]
     Store(#[from] InboxError),
     #[error(transparent)]
@@ -63,7 +71,7 @@ pub(super) enum Refusal {
 impl Refusal {
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::UnknownPath => StatusCode::NOT_FOUND,
+            Self::UnknownPath | Self::Inline(InlineError::Missing) => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Token(BadToken) | Self::Signature(BadSignature) | Self::Stale(_) => {
                 StatusCode::UNAUTHORIZED
@@ -76,8 +84,12 @@ impl Refusal {
             | Self::Unreadable(Unreadable)
             | Self::Ambiguous(AmbiguousMessage)
             | Self::Nameless(_)
-            | Self::UnknownEvent => StatusCode::BAD_REQUEST,
-            Self::Duplicate => StatusCode::CONFLICT,
+            | Self::UnknownEvent
+            | Self::Record(RecordRefusal::NameTaken) => StatusCode::BAD_REQUEST,
+            Self::Duplicate | Self::Running => StatusCode::CONFLICT,
+            Self::Record(RecordRefusal::IdTaken | RecordRefusal::IdDiffers)
+            | Self::Inline(InlineError::Failed)
+            | Self::Sealing(NoRandomness) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Store(
                 InboxError::Saturated
                 | InboxError::Full
@@ -86,7 +98,6 @@ impl Refusal {
                 | InboxError::Failed
                 | InboxError::Closed,
             ) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Sealing(NoRandomness) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -119,6 +130,12 @@ impl Refusal {
             Self::Nameless(_) => "nameless",
             Self::UnknownEvent => "unknown_event",
             Self::Duplicate => "duplicate",
+            Self::Running => "running",
+            Self::Record(RecordRefusal::NameTaken) => "name_taken",
+            Self::Record(RecordRefusal::IdTaken) => "inline_id_taken",
+            Self::Record(RecordRefusal::IdDiffers) => "inline_id_differs",
+            Self::Inline(InlineError::Missing) => "inline_missing",
+            Self::Inline(InlineError::Failed) => "inline_failed",
             Self::Store(error) => match error {
                 InboxError::Saturated => "store_saturated",
                 InboxError::Full => "store_full",
@@ -138,6 +155,11 @@ impl Refusal {
             // What ails the store concerns its operator, who reads it in the log and at /readyz.
             Self::Store(_) => "busy, try again".into(),
             Self::Sealing(NoRandomness) => "internal error".into(),
+            Self::Inline(InlineError::Missing) => "no such record".into(),
+            Self::Inline(InlineError::Failed)
+            | Self::Record(RecordRefusal::IdTaken | RecordRefusal::IdDiffers) => {
+                "the event could not be handled, try again".into()
+            }
             other => other.to_string().into(),
         }
     }

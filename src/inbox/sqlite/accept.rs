@@ -1,30 +1,184 @@
-//! Writing one accepted event inside the writer's transaction: duplicate key, event, deliveries. Commits nothing.
+//! Writing one accepted event inside the writer's transaction: duplicate key, directory, event, deliveries. Commits nothing.
 
-use jiff::Timestamp;
 use rusqlite::Connection;
 use rusqlite::OptionalExtension;
 use rusqlite::params;
 use sha2::Digest;
 use sha2::Sha256;
-use uuid::ContextV7;
 use uuid::Uuid;
 
 use crate::inbox::Acceptance;
+use crate::inbox::DuplicateKey;
 use crate::inbox::NewEvent;
 use crate::inbox::Receipt;
+use crate::inbox::RecordRefusal;
 use crate::inbox::Reply;
+use crate::inbox::Reservation;
+use crate::inbox::Reserved;
 use crate::inbox::Subject;
+use crate::inbox::sqlite::directory;
 
-pub(super) fn accept(
-    store: &Connection,
-    ids: &ContextV7,
-    event: &NewEvent,
-) -> rusqlite::Result<Acceptance> {
-    let key = &event.duplicate_key;
-    if let Some(sequence) = claimed_by(store, event)? {
-        return Ok(Acceptance::Duplicate(stored_receipt(store, sequence)?));
+/// Who holds a duplicate key.
+enum Holder {
+    Nobody,
+    /// A request whose inline handlers run.
+    Running,
+    /// The event at this place in the order of arrival.
+    Event(i64),
+}
+
+pub(super) fn accept(store: &Connection, event: &NewEvent) -> rusqlite::Result<Acceptance> {
+    match holder(store, &event.endpoint, &event.duplicate_key, event.received_at)? {
+        Holder::Nobody => {}
+        Holder::Running if event.reserved => {}
+        Holder::Running => return Ok(Acceptance::Running),
+        Holder::Event(sequence) => {
+            return Ok(Acceptance::Duplicate(stored_receipt(store, sequence)?));
+        }
     }
-    let receipt = receipt(ids, event);
+    let receipt = match receipt(store, event)? {
+        Ok(receipt) => receipt,
+        Err(refusal) => return Ok(Acceptance::Refused(refusal)),
+    };
+    insert_event(store, event, &receipt)?;
+    let sequence = store.last_insert_rowid();
+    hold(store, &event.endpoint, &event.duplicate_key, Some(sequence))?;
+    insert_deliveries(store, event, &receipt, sequence)?;
+    Ok(Acceptance::Stored(receipt))
+}
+
+pub(super) fn reserve(store: &Connection, reservation: &Reservation) -> rusqlite::Result<Reserved> {
+    let Reservation { endpoint, duplicate_key, subject, now, until } = reservation;
+    match holder(store, endpoint, duplicate_key, *now)? {
+        Holder::Nobody => {}
+        Holder::Running => return Ok(Reserved::Running),
+        Holder::Event(sequence) => {
+            return Ok(Reserved::Duplicate(stored_receipt(store, sequence)?));
+        }
+    }
+    let subject = match subject {
+        Subject::Record(change) => match directory::resolve(store, endpoint, change)? {
+            Ok(subject) => subject,
+            Err(refusal) => return Ok(Reserved::Refused(refusal)),
+        },
+        Subject::Known(id) | Subject::New(Some(id)) => Some(id.clone()),
+        Subject::Nobody | Subject::New(None) => None,
+    };
+    hold(store, endpoint, &DuplicateKey { kept_until: *until, ..*duplicate_key }, None)?;
+    Ok(Reserved::Yours { subject })
+}
+
+pub(super) fn release(
+    store: &Connection,
+    endpoint: &str,
+    key: &DuplicateKey,
+) -> rusqlite::Result<()> {
+    store
+        .prepare_cached(
+            "DELETE FROM duplicate_keys
+             WHERE endpoint = ?1 AND signed_at = ?2 AND mac = ?3 AND sequence IS NULL",
+        )?
+        .execute(params![endpoint, key.signed_at, key.mac])?;
+    Ok(())
+}
+
+/// Gives back every reserved key: whoever reserved it is gone.
+pub(super) fn release_all(store: &Connection) -> rusqlite::Result<()> {
+    store.execute("DELETE FROM duplicate_keys WHERE sequence IS NULL", []).map(drop)
+}
+
+/// Writes for the sake of writing: after a failure, only this shows that the disk takes data again.
+pub(super) fn prove_writable(store: &Connection) -> rusqlite::Result<()> {
+    store.execute_batch("UPDATE schema_versions SET applied_at = applied_at WHERE version = 1")
+}
+
+fn holder(
+    store: &Connection,
+    endpoint: &str,
+    key: &DuplicateKey,
+    now: jiff::Timestamp,
+) -> rusqlite::Result<Holder> {
+    let held = store
+        .prepare_cached(
+            "SELECT sequence FROM duplicate_keys
+             WHERE endpoint = ?1 AND signed_at = ?2 AND mac = ?3 AND kept_until > ?4",
+        )?
+        .query_row(params![endpoint, key.signed_at, key.mac, now.as_millisecond()], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    Ok(match held {
+        None => Holder::Nobody,
+        Some(None) => Holder::Running,
+        Some(Some(sequence)) => Holder::Event(sequence),
+    })
+}
+
+/// Takes the key, also from a holder whose time is over.
+fn hold(
+    store: &Connection,
+    endpoint: &str,
+    key: &DuplicateKey,
+    sequence: Option<i64>,
+) -> rusqlite::Result<()> {
+    store
+        .prepare_cached(
+            "INSERT OR REPLACE INTO duplicate_keys (endpoint, signed_at, mac, kept_until, sequence)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![
+            endpoint,
+            key.signed_at,
+            key.mac,
+            key.kept_until.as_millisecond(),
+            sequence
+        ])?;
+    Ok(())
+}
+
+fn stored_receipt(store: &Connection, sequence: i64) -> rusqlite::Result<Option<Receipt>> {
+    store
+        .prepare_cached("SELECT id, subject, reply FROM events WHERE sequence = ?1")?
+        .query_row([sequence], |row| {
+            Ok(Receipt {
+                id: Uuid::from_bytes(row.get(0)?),
+                subject: row.get(1)?,
+                reply: row.get(2)?,
+                deletes_unknown: false,
+            })
+        })
+        .optional()
+}
+
+fn receipt(
+    store: &Connection,
+    event: &NewEvent,
+) -> rusqlite::Result<Result<Receipt, RecordRefusal>> {
+    let mut deletes_unknown = false;
+    let subject = match &event.subject {
+        Subject::Nobody => None,
+        Subject::Known(id) => Some(id.clone()),
+        Subject::New(id) => Some(id.clone().unwrap_or_else(|| Uuid::new_v4().to_string())),
+        Subject::Record(change) => {
+            match directory::apply(store, &event.endpoint, change, event.received_at)? {
+                Ok(changed) => {
+                    deletes_unknown = changed.deletes_unknown;
+                    changed.id
+                }
+                Err(refusal) => return Ok(Err(refusal)),
+            }
+        }
+    };
+    let reply = match &event.reply {
+        Reply::Text(text) => text.clone(),
+        Reply::SubjectId => {
+            serde_json::json!({ "id": subject.as_deref().unwrap_or_default() }).to_string()
+        }
+    };
+    Ok(Ok(Receipt { id: event.id, subject, reply, deletes_unknown }))
+}
+
+fn insert_event(store: &Connection, event: &NewEvent, receipt: &Receipt) -> rusqlite::Result<()> {
     store
         .prepare_cached(
             "INSERT INTO events (id, endpoint, dialect, event, subject, nonce, timestamp,
@@ -44,102 +198,32 @@ pub(super) fn accept(
             event.message.as_str(),
             receipt.reply,
         ])?;
-    let sequence = store.last_insert_rowid();
-    store
-        .prepare_cached(
-            "INSERT INTO duplicate_keys (endpoint, signed_at, mac, kept_until, sequence)
-             VALUES (?1, ?2, ?3, ?4, ?5)",
-        )?
-        .execute(params![
-            &*event.endpoint,
-            key.signed_at,
-            key.mac,
-            key.kept_until.as_millisecond(),
-            sequence
-        ])?;
+    Ok(())
+}
+
+/// A delivery waits for a time of its own only where its subject has no older one that is unfinished.
+fn insert_deliveries(
+    store: &Connection,
+    event: &NewEvent,
+    receipt: &Receipt,
+    sequence: i64,
+) -> rusqlite::Result<()> {
+    if event.handlers.is_empty() {
+        return Ok(());
+    }
     let subject_key = receipt.subject.as_deref().map(|it| subject_key(&event.endpoint, it));
+    let mut insert = store.prepare_cached(
+        "INSERT INTO deliveries (sequence, handler, subject_key, state, attempts, next_attempt_at)
+         VALUES (?1, ?2, ?3, 0, 0, CASE WHEN EXISTS (
+             SELECT 1 FROM deliveries INDEXED BY deliveries_of_subject
+             WHERE handler = ?2 AND subject_key = ?3 AND state <= 1
+         ) THEN NULL ELSE ?4 END)",
+    )?;
     for handler in &event.handlers {
-        store
-            .prepare_cached(
-                "INSERT INTO deliveries (sequence, handler, subject_key, state, attempts, next_attempt_at)
-                 VALUES (?1, ?2, ?3, 0, 0, CASE WHEN EXISTS (
-                     SELECT 1 FROM deliveries INDEXED BY deliveries_of_subject
-                     WHERE handler = ?2 AND subject_key = ?3 AND state <= 1
-                 ) THEN NULL ELSE ?4 END)",
-            )?
-            .execute(params![
-                sequence,
-                &**handler,
-                subject_key,
-                event.received_at.as_millisecond()
-            ])?;
+        let due = event.received_at.as_millisecond();
+        insert.execute(params![sequence, &**handler, subject_key, due])?;
     }
-    Ok(Acceptance::Stored(receipt))
-}
-
-/// Writes for the sake of writing: after a failure, only this shows that the disk takes data again.
-pub(super) fn prove_writable(store: &Connection) -> rusqlite::Result<()> {
-    store.execute_batch("UPDATE schema_versions SET applied_at = applied_at WHERE version = 1")
-}
-
-/// The event that holds the duplicate key, unless its time is over.
-fn claimed_by(store: &Connection, event: &NewEvent) -> rusqlite::Result<Option<i64>> {
-    let key = &event.duplicate_key;
-    let found = store
-        .prepare_cached(
-            "SELECT sequence, kept_until FROM duplicate_keys
-             WHERE endpoint = ?1 AND signed_at = ?2 AND mac = ?3",
-        )?
-        .query_row(params![&*event.endpoint, key.signed_at, key.mac], |row| {
-            Ok((row.get(0)?, row.get::<_, i64>(1)?))
-        })
-        .optional()?;
-    match found {
-        Some((_, kept_until)) if kept_until <= event.received_at.as_millisecond() => {
-            store
-                .prepare_cached(
-                    "DELETE FROM duplicate_keys WHERE endpoint = ?1 AND signed_at = ?2 AND mac = ?3",
-                )?
-                .execute(params![&*event.endpoint, key.signed_at, key.mac])?;
-            Ok(None)
-        }
-        found => Ok(found.map(|(sequence, _)| sequence)),
-    }
-}
-
-fn stored_receipt(store: &Connection, sequence: i64) -> rusqlite::Result<Option<Receipt>> {
-    store
-        .prepare_cached("SELECT id, subject, reply FROM events WHERE sequence = ?1")?
-        .query_row([sequence], |row| {
-            Ok(Receipt {
-                id: Uuid::from_bytes(row.get(0)?),
-                subject: row.get(1)?,
-                reply: row.get(2)?,
-            })
-        })
-        .optional()
-}
-
-fn receipt(ids: &ContextV7, event: &NewEvent) -> Receipt {
-    let subject = match &event.subject {
-        Subject::Nobody => None,
-        Subject::Known(id) => Some(id.clone()),
-        Subject::New => Some(Uuid::new_v4().to_string()),
-    };
-    let reply = match &event.reply {
-        Reply::Text(text) => text.clone(),
-        Reply::SubjectId => {
-            serde_json::json!({ "id": subject.as_deref().unwrap_or_default() }).to_string()
-        }
-    };
-    Receipt { id: event_id(ids, event.received_at), subject, reply }
-}
-
-/// A `UUIDv7` (RFC 9562, 5.7), larger than every id before it in this process.
-fn event_id(ids: &ContextV7, at: Timestamp) -> Uuid {
-    let seconds = u64::try_from(at.as_second()).unwrap_or_default();
-    let nanoseconds = u32::try_from(at.subsec_nanosecond()).unwrap_or_default();
-    Uuid::new_v7(uuid::Timestamp::from_unix(ids, seconds, nanoseconds))
+    Ok(())
 }
 
 /// Deliveries of one key keep their order. Two subjects that share a key by chance only wait for each other.

@@ -109,18 +109,52 @@ pub(super) fn finish(store: &Connection, finish: &Finish) -> rusqlite::Result<bo
 
 /// Makes the oldest unfinished delivery of the subject due, now that the one before it is finished.
 fn admit_next(store: &Connection, key: &DeliveryKey, now: Timestamp) -> rusqlite::Result<()> {
-    store
+    let subject_key: Option<i64> = store
+        .prepare_cached("SELECT subject_key FROM deliveries WHERE sequence = ?1 AND handler = ?2")?
+        .query_row(params![key.sequence, &*key.handler], |row| row.get(0))?;
+    match subject_key {
+        Some(subject_key) => admit_oldest(store, &key.handler, subject_key, now),
+        None => Ok(()),
+    }
+}
+
+/// Gives the oldest unfinished delivery of a subject a time of its own, and takes it from the others.
+///
+/// One that runs keeps its place, whatever is older: what was begun is not overtaken.
+pub(super) fn admit_oldest(
+    store: &Connection,
+    handler: &str,
+    subject_key: i64,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    let oldest: Option<(i64, bool)> = store
         .prepare_cached(
-            "UPDATE deliveries SET next_attempt_at = ?3
-             WHERE handler = ?2 AND state = 0 AND next_attempt_at IS NULL AND sequence = (
-                 SELECT next.sequence FROM deliveries AS next INDEXED BY deliveries_of_subject
-                 WHERE next.handler = ?2 AND next.state <= 1 AND next.subject_key = (
-                     SELECT subject_key FROM deliveries WHERE sequence = ?1 AND handler = ?2
-                 )
-                 ORDER BY next.sequence LIMIT 1
+            "SELECT sequence, next_attempt_at IS NOT NULL
+             FROM deliveries INDEXED BY deliveries_of_subject
+             WHERE handler = ?1 AND subject_key = ?2 AND state <= 1
+             ORDER BY sequence LIMIT 1",
+        )?
+        .query_row(params![handler, subject_key], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((oldest, false)) = oldest else { return Ok(()) };
+    let runs: bool = store
+        .prepare_cached(
+            "SELECT EXISTS (
+                 SELECT 1 FROM deliveries INDEXED BY deliveries_of_subject
+                 WHERE handler = ?1 AND subject_key = ?2 AND state <= 1 AND state = 1
              )",
         )?
-        .execute(params![key.sequence, &*key.handler, now.as_millisecond()])?;
+        .query_row(params![handler, subject_key], |row| row.get(0))?;
+    if runs {
+        return Ok(());
+    }
+    store
+        .prepare_cached(
+            "UPDATE deliveries SET next_attempt_at = CASE sequence WHEN ?3 THEN ?4 END
+             WHERE handler = ?1 AND subject_key = ?2 AND state = 0
+               AND (sequence = ?3 OR next_attempt_at IS NOT NULL)",
+        )?
+        .execute(params![handler, subject_key, oldest, now.as_millisecond()])?;
     Ok(())
 }
 

@@ -48,6 +48,13 @@ pub(super) fn open(path: &Path) -> Result<Store, OpenError> {
 
 /// Opens an existing store to look at it; writes nothing.
 pub(super) fn open_to_read(path: &Path) -> Result<Connection, OpenError> {
+    let connection = open_to_edit(path)?;
+    connection.pragma_update(None, "query_only", true).map_err(|cause| from_sqlite(path, cause))?;
+    Ok(connection)
+}
+
+/// Opens an existing store to change rows in it beside the service that owns it.
+pub(super) fn open_to_edit(path: &Path) -> Result<Connection, OpenError> {
     if !path.exists() {
         return Err(OpenError::Missing { path: path.to_owned() });
     }

@@ -12,20 +12,26 @@ use tokio::sync::watch;
 use crate::inbox::Acceptance;
 use crate::inbox::Claim;
 use crate::inbox::Claimed;
+use crate::inbox::DuplicateKey;
 use crate::inbox::Finish;
 use crate::inbox::Inbox;
 use crate::inbox::InboxError;
 use crate::inbox::NewEvent;
 use crate::inbox::OpenError;
+use crate::inbox::Reservation;
+use crate::inbox::Reserved;
 
 mod accept;
 mod checkpoint;
 mod deliveries;
+mod directory;
+mod editor;
 mod file;
 mod reader;
 mod schema;
 mod writer;
 
+pub use editor::SqliteEditor;
 pub use reader::SqliteReader;
 
 use writer::Job;
@@ -54,6 +60,7 @@ impl SqliteInbox {
         let store = file::open(path)?;
         // Whatever still runs according to the file belongs to a process that is gone.
         deliveries::recover(&store.connection, Timestamp::MAX, now)
+            .and_then(|_recovered| accept::release_all(&store.connection))
             .map_err(|cause| file::from_sqlite(path, cause))?;
         let (jobs, queue) = mpsc::channel(QUEUE);
         let (announce, arrivals) = watch::channel(0);
@@ -79,6 +86,19 @@ impl SqliteInbox {
         jobs.clone().ok_or(InboxError::Closed)
     }
 
+    /// Fails where the queue is full: for what a request waits for.
+    async fn submit<T>(
+        &self,
+        job: impl FnOnce(oneshot::Sender<Result<T, InboxError>>) -> Job,
+    ) -> Result<T, InboxError> {
+        let (reply, result) = oneshot::channel();
+        match self.jobs()?.try_send(job(reply)) {
+            Ok(()) => result.await.map_err(|_ended| InboxError::Closed)?,
+            Err(mpsc::error::TrySendError::Full(_)) => Err(InboxError::Saturated),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(InboxError::Closed),
+        }
+    }
+
     /// Waits for a place in the queue: for what has to happen sometime, not for what somebody waits for.
     async fn queue<T>(
         &self,
@@ -93,12 +113,15 @@ impl SqliteInbox {
 #[async_trait]
 impl Inbox for SqliteInbox {
     async fn accept(&self, event: NewEvent) -> Result<Acceptance, InboxError> {
-        let (reply, result) = oneshot::channel();
-        match self.jobs()?.try_send(Job::Accept(Box::new(event), reply)) {
-            Ok(()) => result.await.map_err(|_ended| InboxError::Closed)?,
-            Err(mpsc::error::TrySendError::Full(_)) => Err(InboxError::Saturated),
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(InboxError::Closed),
-        }
+        self.submit(|reply| Job::Accept(Box::new(event), reply)).await
+    }
+
+    async fn reserve(&self, reservation: Reservation) -> Result<Reserved, InboxError> {
+        self.submit(|reply| Job::Reserve(reservation, reply)).await
+    }
+
+    async fn release(&self, endpoint: &str, key: DuplicateKey) -> Result<(), InboxError> {
+        self.queue(|reply| Job::Release(endpoint.into(), key, reply)).await
     }
 
     async fn claim(&self, claim: Claim) -> Result<Claimed, InboxError> {

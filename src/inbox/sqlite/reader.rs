@@ -9,15 +9,18 @@ use rusqlite::params;
 use rusqlite::types::ToSql;
 use uuid::Uuid;
 
+use crate::event::RecordKind;
 use crate::inbox::DeliverySummary;
 use crate::inbox::EventFilter;
 use crate::inbox::EventSummary;
 use crate::inbox::InboxError;
 use crate::inbox::OpenError;
+use crate::inbox::Record;
 use crate::inbox::State;
 use crate::inbox::sqlite::deliveries::EVENT_COLUMNS;
 use crate::inbox::sqlite::deliveries::stored_event;
 use crate::inbox::sqlite::deliveries::timestamp;
+use crate::inbox::sqlite::directory::kind_text;
 use crate::inbox::sqlite::file;
 
 /// Whether an event is dead, waiting or done follows from its deliveries and is stored nowhere else.
@@ -53,6 +56,35 @@ impl SqliteReader {
             found.map(|event| self.with_deliveries(event)).transpose()
         };
         find().map_err(|cause: rusqlite::Error| file::while_running(&cause))
+    }
+
+    /// Records of one kind by endpoint and id, one page: at most `most` after the record `after`.
+    pub fn records(
+        &self,
+        kind: RecordKind,
+        endpoint: Option<&str>,
+        deleted_too: bool,
+        after: Option<&Record>,
+        most: usize,
+    ) -> Result<Vec<Record>, InboxError> {
+        let find = || {
+            let most = i64::try_from(most).unwrap_or(i64::MAX);
+            let (last_endpoint, last_id) = after.map_or(("", ""), |it| (&it.endpoint, &it.id));
+            self.0
+                .prepare_cached(
+                    "SELECT endpoint, id, name, disabled, deleted, attributes, updated_at
+                     FROM directory
+                     WHERE kind = ?1 AND (?2 IS NULL OR endpoint = ?2) AND (?3 OR deleted = 0)
+                       AND (endpoint, id) > (?4, ?5)
+                     ORDER BY endpoint, id LIMIT ?6",
+                )?
+                .query_map(
+                    params![kind_text(kind), endpoint, deleted_too, last_endpoint, last_id, most],
+                    |row| record(kind, row),
+                )?
+                .collect::<rusqlite::Result<_>>()
+        };
+        find().map_err(|cause| file::while_running(&cause))
     }
 
     fn select(
@@ -104,9 +136,17 @@ fn select_events() -> String {
 }
 
 /// An SQL condition and the values of its parameters, in order.
-fn conditions(filter: &EventFilter, before: Option<i64>) -> (String, Vec<Box<dyn ToSql>>) {
+pub(super) fn conditions(
+    filter: &EventFilter,
+    before: Option<i64>,
+) -> (String, Vec<Box<dyn ToSql>>) {
     let mut conditions = vec!["TRUE".to_owned()];
     let mut values: Vec<Box<dyn ToSql>> = Vec::new();
+    if !filter.ids.is_empty() {
+        let places: Vec<&str> = filter.ids.iter().map(|_| "?").collect();
+        conditions.push(format!("events.id IN ({})", places.join(", ")));
+        values.extend(filter.ids.iter().map(|id| Box::new(*id.as_bytes()) as Box<dyn ToSql>));
+    }
     let mut add = |condition: &str, value: Box<dyn ToSql>| {
         values.push(value);
         conditions.push(condition.replace('?', &format!("?{}", values.len())));
@@ -154,6 +194,19 @@ fn event_summary(row: &Row<'_>) -> rusqlite::Result<EventSummary> {
         timestamp: row.get(10)?,
         state: state(row.get(11)?),
         deliveries: Vec::new(),
+    })
+}
+
+fn record(kind: RecordKind, row: &Row<'_>) -> rusqlite::Result<Record> {
+    Ok(Record {
+        kind,
+        endpoint: row.get(0)?,
+        id: row.get(1)?,
+        name: row.get(2)?,
+        disabled: row.get(3)?,
+        deleted: row.get(4)?,
+        attributes: row.get(5)?,
+        updated_at: timestamp(row.get(6)?),
     })
 }
 

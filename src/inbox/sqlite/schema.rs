@@ -10,7 +10,10 @@ use crate::inbox::OpenError;
 use crate::inbox::sqlite::file::from_sqlite;
 
 /// In order; the version of a store is how many of them it has seen.
-const MIGRATIONS: [&str; 1] = [include_str!("../migrations/sqlite/0001_events.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../migrations/sqlite/0001_events.sql"),
+    include_str!("../migrations/sqlite/0002_directory.sql"),
+];
 
 #[expect(clippy::cast_possible_wrap, reason = "there are not that many migrations")]
 const KNOWN: i64 = MIGRATIONS.len() as i64;

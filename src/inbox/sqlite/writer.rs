@@ -1,18 +1,22 @@
 //! The one thread that writes: gathers what waits, commits once, answers all. Never waits for company.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use rusqlite::Connection;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::sync::watch;
-use uuid::ContextV7;
 
 use crate::inbox::Acceptance;
 use crate::inbox::Claim;
 use crate::inbox::Claimed;
+use crate::inbox::DuplicateKey;
 use crate::inbox::Finish;
 use crate::inbox::InboxError;
 use crate::inbox::NewEvent;
+use crate::inbox::Reservation;
+use crate::inbox::Reserved;
 use crate::inbox::sqlite::accept;
 use crate::inbox::sqlite::checkpoint::Checkpoints;
 use crate::inbox::sqlite::deliveries;
@@ -30,6 +34,8 @@ pub(super) type Answers = mpsc::UnboundedReceiver<Vec<(Job, Result<Done, InboxEr
 /// What can be asked of the writer, with the one who waits for it.
 pub(super) enum Job {
     Accept(Box<NewEvent>, Reply<Acceptance>),
+    Reserve(Reservation, Reply<Reserved>),
+    Release(Arc<str>, DuplicateKey, Reply<()>),
     Claim(Claim, Reply<Claimed>),
     Finish(Finish, Reply<bool>),
     Recover(Timestamp, Reply<u64>),
@@ -40,15 +46,15 @@ pub(super) enum Job {
 /// What a job came to inside a transaction; told to no one before the commit.
 pub(super) enum Done {
     Accepted(Acceptance),
+    Reserved(Reserved),
     Claimed(Claimed),
     Finished(bool),
     Rows(u64),
-    Checked,
+    Nothing,
 }
 
 pub(super) struct Writer {
     store: Store,
-    ids: ContextV7,
     arrivals: watch::Sender<u64>,
     checkpoints: Checkpoints,
     answers: mpsc::UnboundedSender<Vec<(Job, Result<Done, InboxError>)>>,
@@ -63,8 +69,7 @@ impl Writer {
         checkpoints: Checkpoints,
     ) -> (Self, Answers) {
         let (answers, receiver) = mpsc::unbounded_channel();
-        let ids = ContextV7::new();
-        (Self { store, ids, arrivals, checkpoints, answers, failing: false }, receiver)
+        (Self { store, arrivals, checkpoints, answers, failing: false }, receiver)
     }
 
     /// Ends when every sender is gone and the queue is empty.
@@ -124,7 +129,12 @@ impl Writer {
     fn perform(&self, job: &Job) -> rusqlite::Result<Done> {
         let store = &self.store.connection;
         Ok(match job {
-            Job::Accept(event, _) => Done::Accepted(accept::accept(store, &self.ids, event)?),
+            Job::Accept(event, _) => Done::Accepted(accept::accept(store, event)?),
+            Job::Reserve(reservation, _) => Done::Reserved(accept::reserve(store, reservation)?),
+            Job::Release(endpoint, key, _) => {
+                accept::release(store, endpoint, key)?;
+                Done::Nothing
+            }
             Job::Claim(claim, _) => Done::Claimed(deliveries::claim(store, claim)?),
             Job::Finish(finish, _) => Done::Finished(deliveries::finish(store, finish)?),
             Job::Recover(now, _) => Done::Rows(deliveries::recover(store, *now, *now)?),
@@ -135,7 +145,7 @@ impl Writer {
                 if self.failing {
                     accept::prove_writable(store)?;
                 }
-                Done::Checked
+                Done::Nothing
             }
         })
     }
@@ -170,10 +180,11 @@ fn frees_deliveries(done: &Done) -> bool {
     match done {
         Done::Accepted(Acceptance::Stored(_)) | Done::Finished(true) => true,
         Done::Rows(rows) => *rows > 0,
-        Done::Accepted(Acceptance::Duplicate(_))
+        Done::Accepted(_)
+        | Done::Reserved(_)
         | Done::Finished(false)
         | Done::Claimed(_)
-        | Done::Checked => false,
+        | Done::Nothing => false,
     }
 }
 
@@ -193,12 +204,13 @@ pub(super) async fn hand_out(mut answers: Answers) {
 fn answer(job: Job, done: Done) {
     match (job, done) {
         (Job::Accept(_, reply), Done::Accepted(acceptance)) => tell(reply, Ok(acceptance)),
+        (Job::Reserve(_, reply), Done::Reserved(reserved)) => tell(reply, Ok(reserved)),
         (Job::Claim(_, reply), Done::Claimed(claimed)) => tell(reply, Ok(claimed)),
         (Job::Finish(_, reply), Done::Finished(held)) => tell(reply, Ok(held)),
         (Job::Recover(_, reply) | Job::Prune { reply, .. }, Done::Rows(rows)) => {
             tell(reply, Ok(rows));
         }
-        (Job::Check(reply), Done::Checked) => tell(reply, Ok(())),
+        (Job::Check(reply) | Job::Release(_, _, reply), Done::Nothing) => tell(reply, Ok(())),
         (job, _) => refuse(job, InboxError::Failed),
     }
 }
@@ -206,10 +218,11 @@ fn answer(job: Job, done: Done) {
 fn refuse(job: Job, error: InboxError) {
     match job {
         Job::Accept(_, reply) => tell(reply, Err(error)),
+        Job::Reserve(_, reply) => tell(reply, Err(error)),
         Job::Claim(_, reply) => tell(reply, Err(error)),
         Job::Finish(_, reply) => tell(reply, Err(error)),
         Job::Recover(_, reply) | Job::Prune { reply, .. } => tell(reply, Err(error)),
-        Job::Check(reply) => tell(reply, Err(error)),
+        Job::Check(reply) | Job::Release(_, _, reply) => tell(reply, Err(error)),
     }
 }
 

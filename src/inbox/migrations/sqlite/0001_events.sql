@@ -25,7 +25,8 @@ CREATE TABLE duplicate_keys (
     signed_at INTEGER NOT NULL,
     mac BLOB NOT NULL,
     kept_until INTEGER NOT NULL,
-    sequence INTEGER NOT NULL,
+    -- Null while inline handlers run, whose claim ends at kept_until.
+    sequence INTEGER,
     PRIMARY KEY (endpoint, signed_at, mac)
 ) STRICT, WITHOUT ROWID;
 

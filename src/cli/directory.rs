@@ -1,0 +1,121 @@
+//! `directory`: lists the records of the directory. Changes nothing.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use clap::ValueEnum;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::app;
+use crate::cli::print;
+use crate::config::Config;
+use crate::event::RecordKind;
+use crate::event::rfc3339;
+use crate::inbox::Record;
+use crate::inbox::SqliteReader;
+
+/// Records read at once, so that a long list needs little memory.
+const PAGE: usize = 500;
+
+#[derive(Args)]
+#[command(after_help = "Example:\n  bamboohook directory users --endpoint default --json")]
+pub(super) struct DirectoryArgs {
+    /// Which records
+    #[arg(value_enum)]
+    kind: KindArg,
+    /// Of this endpoint only
+    #[arg(long, value_name = "NAME")]
+    endpoint: Option<String>,
+    /// The deleted ones too
+    #[arg(long)]
+    deleted: bool,
+    /// One JSON object a line, attributes included; they are people's data
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum KindArg {
+    Users,
+    Organizations,
+}
+
+pub(super) fn run(args: &DirectoryArgs, config: &Config) -> anyhow::Result<ExitCode> {
+    let store = SqliteReader::open(&app::sqlite_path(config)?).context("store.url")?;
+    print(|out| list(args, &store, out))
+}
+
+fn list(args: &DirectoryArgs, store: &SqliteReader, out: &mut impl Write) -> anyhow::Result<()> {
+    let kind = match args.kind {
+        KindArg::Users => RecordKind::User,
+        KindArg::Organizations => RecordKind::Organization,
+    };
+    let mut last: Option<Record> = None;
+    loop {
+        let page =
+            store.records(kind, args.endpoint.as_deref(), args.deleted, last.as_ref(), PAGE)?;
+        for record in &page {
+            if args.json {
+                writeln!(out, "{}", to_json(record))?;
+            } else {
+                print_line(record, out)?;
+            }
+        }
+        last = page.into_iter().next_back();
+        if last.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+fn to_json(record: &Record) -> Value {
+    let attributes: Value = serde_json::from_str(&record.attributes).unwrap_or_default();
+    let attribute = |name: &str| attributes.get(name).cloned().unwrap_or_default();
+    match record.kind {
+        RecordKind::User => json!({
+            "endpoint": record.endpoint,
+            "id": record.id,
+            "username": record.name,
+            "disabled": record.disabled,
+            "deleted": record.deleted,
+            "attributes": attributes,
+            "updated_at": rfc3339(record.updated_at),
+        }),
+        RecordKind::Organization => json!({
+            "endpoint": record.endpoint,
+            "id": record.id,
+            "code": record.name,
+            "name": attribute("name"),
+            "parent_id": attribute("parentId"),
+            "disabled": record.disabled,
+            "deleted": record.deleted,
+            "attributes": attributes,
+            "updated_at": rfc3339(record.updated_at),
+        }),
+    }
+}
+
+fn print_line(record: &Record, out: &mut impl Write) -> std::io::Result<()> {
+    let state = match (record.deleted, record.disabled) {
+        (true, _) => "deleted",
+        (false, true) => "disabled",
+        (false, false) => "live",
+    };
+    let parent = match record.kind {
+        RecordKind::User => "organizationId",
+        RecordKind::Organization => "parentId",
+    };
+    let attributes: Value = serde_json::from_str(&record.attributes).unwrap_or_default();
+    writeln!(
+        out,
+        "{:10}  {:36}  {:8}  {:20}  {}",
+        record.endpoint,
+        record.id,
+        state,
+        record.name.as_deref().unwrap_or("-"),
+        attributes.get(parent).and_then(Value::as_str).unwrap_or("-"),
+    )
+}

@@ -1,0 +1,124 @@
+//! What goes into the store and what comes of it. Says nothing of how it is stored.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::event::Action;
+use crate::event::Dialect;
+use crate::event::Message;
+use crate::inbox::RecordChange;
+use crate::inbox::RecordRefusal;
+
+/// A verified event, as `accept` stores it.
+#[derive(Debug, Clone)]
+pub struct NewEvent {
+    /// A `UUIDv7`.
+    pub id: Uuid,
+    pub endpoint: Arc<str>,
+    pub dialect: Dialect,
+    /// The name without blanks.
+    pub event: String,
+    pub nonce: String,
+    /// The digits of the request.
+    pub timestamp: String,
+    pub requested_at: Timestamp,
+    pub received_at: Timestamp,
+    pub message: Message,
+    pub duplicate_key: DuplicateKey,
+    /// The key is this event's own already, by [`crate::inbox::Inbox::reserve`].
+    pub reserved: bool,
+    pub subject: Subject,
+    pub reply: Reply,
+    /// Names of the handlers that get a delivery.
+    pub handlers: Vec<Arc<str>>,
+}
+
+impl NewEvent {
+    pub fn action(&self) -> Action {
+        Action::of(self.dialect, &self.event)
+    }
+}
+
+/// What tells a signed request from every other of its endpoint.
+#[derive(Debug, Clone, Copy)]
+pub struct DuplicateKey {
+    /// Signed milliseconds. Stands before the MAC in the index, so that new keys lie side by side.
+    pub signed_at: i64,
+    pub mac: [u8; 32],
+    pub kept_until: Timestamp,
+}
+
+/// Whom an event is about.
+#[derive(Debug, Clone)]
+pub enum Subject {
+    /// Nobody; such events have no order.
+    Nobody,
+    Known(String),
+    /// Something without a directory; it gets this id, else one that the inbox assigns.
+    New(Option<String>),
+    /// A user or an organisation in the directory, which knows the id or assigns one.
+    Record(Box<RecordChange>),
+}
+
+impl Subject {
+    /// Takes the id that an inline handler gives, where there is a record to give one to.
+    pub fn assign(&mut self, id: Option<String>) {
+        match self {
+            Self::New(assigned) => *assigned = id,
+            Self::Record(change) => change.assigned_id = id,
+            Self::Nobody | Self::Known(_) => {}
+        }
+    }
+}
+
+/// What the answer says, before it is sealed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    Text(String),
+    /// `{"id":"…"}` with the subject's id.
+    SubjectId,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Acceptance {
+    Stored(Receipt),
+    /// The same signed request is stored already. With what it was answered, unless the event is
+    /// past its retention.
+    Duplicate(Option<Receipt>),
+    /// The same signed request is with the inline handlers just now.
+    Running,
+    /// The directory does not permit what the event says. Nothing was stored.
+    Refused(RecordRefusal),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    pub id: Uuid,
+    pub subject: Option<String>,
+    /// The plain text of the answer's `data`.
+    pub reply: String,
+    /// The event deletes a record that the directory does not know.
+    pub deletes_unknown: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct Reservation {
+    pub endpoint: Arc<str>,
+    pub duplicate_key: DuplicateKey,
+    pub subject: Subject,
+    pub now: Timestamp,
+    pub until: Timestamp,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reserved {
+    /// The key is yours. With the id of the record that the event is about, where it has one by now.
+    Yours {
+        subject: Option<String>,
+    },
+    Duplicate(Option<Receipt>),
+    Running,
+    Refused(RecordRefusal),
+}

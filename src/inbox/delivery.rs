@@ -1,0 +1,77 @@
+//! Deliveries on their way to a handler. Knows no handler.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::event::Dialect;
+use crate::event::Message;
+
+#[derive(Debug, Clone)]
+pub struct Claim {
+    pub handler: Arc<str>,
+    pub most: usize,
+    pub now: Timestamp,
+    pub lease: Duration,
+}
+
+#[derive(Debug, Default)]
+pub struct Claimed {
+    pub deliveries: Vec<Delivery>,
+    /// When the next delivery of this handler falls due, where none is due now.
+    pub next_due: Option<Timestamp>,
+}
+
+/// One attempt of one handler at one event.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    pub key: DeliveryKey,
+    pub event: StoredEvent,
+}
+
+/// Which attempt a result belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryKey {
+    /// The event's place in the order of arrival.
+    pub sequence: i64,
+    pub handler: Arc<str>,
+    /// Counts from 1.
+    pub attempt: u32,
+}
+
+#[derive(Debug, Clone)]
+pub struct StoredEvent {
+    pub id: Uuid,
+    pub endpoint: String,
+    pub dialect: Dialect,
+    pub event: String,
+    pub subject: Option<String>,
+    pub requested_at: Timestamp,
+    pub received_at: Timestamp,
+    pub message: Message,
+}
+
+#[derive(Debug, Clone)]
+pub struct Finish {
+    pub key: DeliveryKey,
+    pub now: Timestamp,
+    pub outcome: Outcome,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    Done,
+    /// Waits until then, and its subject with it.
+    Retry {
+        at: Timestamp,
+        error: String,
+    },
+    /// Stays visible and holds nothing back any more.
+    Dead {
+        error: String,
+    },
+    /// Was not begun: the attempt does not count.
+    Released,
+}

@@ -1,0 +1,69 @@
+//! Records of the directory and what events do to them. Decides nothing about ids; the store does, inside its transaction.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::value::RawValue;
+
+use crate::event::RecordKind;
+
+/// What an event says about a user or an organisation.
+#[derive(Debug, Clone)]
+pub struct RecordChange {
+    pub kind: RecordKind,
+    pub change: Change,
+    /// The id that the event carries; of CREATE events none is believed.
+    pub id: Option<String>,
+    /// The id that an inline handler gives the record.
+    pub assigned_id: Option<String>,
+    /// `username` or `code`, as received.
+    pub name: Option<String>,
+    /// To be merged into what is known: an absent attribute is unchanged.
+    pub attributes: BTreeMap<String, Box<RawValue>>,
+    /// `None` is unchanged.
+    pub disabled: Option<bool>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Finds the live record by its name, else makes one (PROTOCOL.md 5: CREATE is an upsert).
+    Create,
+    /// Finds the record by its id, else by its name, else makes one.
+    Update,
+    /// Marks the record; its name is free again, its id never is.
+    Delete,
+}
+
+/// Why the directory does not permit a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RecordRefusal {
+    #[error("the name belongs to another record")]
+    NameTaken,
+    #[error("the id that the inline handler gave belongs to another record")]
+    IdTaken,
+    #[error("the id that the inline handler gave differs from the one that the record has")]
+    IdDiffers,
+}
+
+/// One user or organisation of an endpoint, as the events so far leave it.
+#[derive(Debug, Clone)]
+pub struct Record {
+    pub endpoint: String,
+    pub kind: RecordKind,
+    pub id: String,
+    /// `username` or `code`, as last received.
+    pub name: Option<String>,
+    pub disabled: bool,
+    pub deleted: bool,
+    /// A JSON object.
+    pub attributes: String,
+    pub updated_at: Timestamp,
+}
+
+/// The form in which names are compared: IDaaS ignores the case of usernames, not that of codes.
+pub(super) fn name_key(kind: RecordKind, name: &str) -> String {
+    match kind {
+        RecordKind::User => name.to_lowercase(),
+        RecordKind::Organization => name.to_owned(),
+    }
+}
