@@ -95,7 +95,7 @@ fn claimed_by(store: &Connection, event: &NewEvent) -> rusqlite::Result<Option<i
         })
         .optional()?;
     match found {
-        Some((_, kept_until)) if kept_until <= event.received_at.as_millisecond() => {
+        Some((_, kept_until)) if kept_until < event.received_at.as_millisecond() => {
             store
                 .prepare_cached(
                     "DELETE FROM duplicate_keys WHERE endpoint = ?1 AND signed_at = ?2 AND mac = ?3",
