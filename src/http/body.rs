@@ -13,8 +13,9 @@ use tokio::time::Instant;
 use crate::http::listener::Arrival;
 use crate::http::refusal::Refusal;
 
-/// How much of a refused body is read and thrown away, and for how long.
-const DRAINED: usize = 8 * 1024 * 1024;
+/// How much of a refused body is read and thrown away, and for how long. As much as the largest body that
+/// can be allowed: a sender is slower to listen the more it has to say.
+const DRAINED: usize = 64 * 1024 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 
 pub(super) async fn read(
