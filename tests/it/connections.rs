@@ -180,6 +180,51 @@ async fn a_connection_beyond_the_limit_is_closed_and_the_next_one_after_it_is_se
     app.stop().await;
 }
 
+/// A request whose handling has begun and whose body is still to come.
+async fn half_sent(app: &TestApp, body: &str) -> Wire {
+    let mut wire = app.connect().await;
+    let head = format!("Authorization: Bearer {TOKEN}\r\nExpect: 100-continue\r\n");
+    let request = post("/callback", &head, body);
+    wire.send(&request[..request.len() - body.len()]).await;
+    assert_eq!(wire.answer().await.status, 100);
+    wire
+}
+
+#[tokio::test]
+async fn a_service_that_stops_finishes_what_runs_and_begins_nothing() {
+    let mut app = TestApp::start(&[]).await;
+    let body = app.callback("USER_LOGIN", "id").body();
+    let mut running = half_sent(&app, &body).await;
+    let mut idle = app.connect().await;
+    idle.send(good(&app)).await;
+    idle.answer().await.accepted();
+    app.ask_to_stop();
+    assert!(idle.answer_or_end().await.is_none(), "an idle connection is closed");
+    let mut probe = Wire::connect(app.admin).await;
+    probe.send("GET /readyz HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    let readiness = probe.answer().await;
+    assert_eq!(readiness.status, 503);
+    assert!(readiness.text().contains("shutting down"));
+    assert!(tokio::net::TcpStream::connect(app.address).await.is_err());
+    running.send(&body).await;
+    running.answer().await.accepted();
+    assert!(running.answer_or_end().await.is_none());
+    let app = app.restart().await;
+    assert_eq!(app.events().len(), 2);
+    app.deliver_body(&body).await.refused(409);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_service_that_stops_waits_for_nobody_longer_than_it_says() {
+    let app = TestApp::start(&[("server.shutdown_timeout", "200ms")]).await;
+    let body = app.callback("USER_LOGIN", "id").body();
+    let mut never_finished = half_sent(&app, &body).await;
+    let stopped = tokio::time::timeout(Duration::from_secs(5), app.stop()).await;
+    stopped.expect("it stops before the read_timeout of 10 s");
+    assert!(never_finished.answer_or_end().await.is_none(), "nothing of it runs on");
+}
+
 #[tokio::test]
 async fn a_sender_that_leaves_in_the_middle_hurts_nobody() {
     let app = TestApp::start(&[]).await;

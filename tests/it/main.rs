@@ -11,7 +11,9 @@
 mod architecture;
 mod bodies;
 mod callback;
+mod config;
 mod connections;
+mod identify;
 mod leaks;
 mod messages;
 mod replay;
@@ -20,3 +22,4 @@ mod signature;
 mod support;
 mod timestamps;
 mod token;
+mod vectors;

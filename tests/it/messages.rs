@@ -10,6 +10,7 @@ use bamboohook::simulator::Callback;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::support::app::ENDPOINT;
 use crate::support::app::PLAIN_ENDPOINT;
 use crate::support::app::TestApp;
 use crate::support::wire::HttpAnswer;
@@ -41,17 +42,18 @@ async fn deliver(
 #[tokio::test]
 async fn every_broken_ciphertext_is_answered_by_one_text() {
     let gcm = Layout::Gcm(Iv::Prefix12);
-    for (cipher, layout) in [
-        ("auto", gcm),
-        ("aes-gcm", gcm),
-        ("aes-ecb", Layout::Ecb),
-        ("aes-cbc", Layout::Cbc(Iv::Prefix16)),
+    let unsigned = ENDPOINT.replace("sign_key = \"sign-key-tests-1\"", "allow_unsigned = true");
+    for (toml, cipher, layout) in [
+        (ENDPOINT, "auto", gcm),
+        (ENDPOINT, "aes-gcm", gcm),
+        (ENDPOINT, "aes-ecb", Layout::Ecb),
+        (&unsigned, "aes-gcm", gcm),
+        (&unsigned, "aes-ecb", Layout::Ecb),
+        (&unsigned, "aes-cbc", Layout::Cbc(Iv::Prefix16)),
     ] {
-        let app = TestApp::start(&[
-            ("endpoints.default.cipher", cipher),
-            ("endpoints.default.envelope", "delimited"),
-        ])
-        .await;
+        let settings =
+            [("endpoints.default.cipher", cipher), ("endpoints.default.envelope", "delimited")];
+        let app = TestApp::start_with(toml, &settings).await;
         let plain = b"abcdefghijklmnop&a message of several blocks";
         let whole = sealed(layout, plain);
         let foreign = Key::new(b"another-key-0016").unwrap();

@@ -57,9 +57,10 @@ allow_plaintext = true
 pub(crate) struct TestApp {
     pub(crate) clock: Arc<MovableClock>,
     pub(crate) address: SocketAddr,
+    pub(crate) admin: SocketAddr,
     config: Config,
     directory: TempDir,
-    stop: oneshot::Sender<()>,
+    stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<anyhow::Result<()>>,
     documents: mpsc::UnboundedReceiver<String>,
 }
@@ -98,6 +99,11 @@ impl TestApp {
         Self::run(config, directory, clock).await
     }
 
+    /// Begins what [`TestApp::stop`] waits for.
+    pub(crate) fn ask_to_stop(&mut self) {
+        self.stop = None;
+    }
+
     pub(crate) async fn stop(self) {
         drop(self.stop);
         self.running.await.unwrap().unwrap();
@@ -116,7 +122,7 @@ impl TestApp {
         let mut wire = Wire::connect(admin).await;
         wire.send("GET /readyz HTTP/1.1\r\nHost: h\r\n\r\n").await;
         assert_eq!(wire.answer().await.status, 200);
-        Self { clock, address, config, directory, stop, running, documents }
+        Self { clock, address, admin, config, directory, stop: Some(stop), running, documents }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
