@@ -101,8 +101,8 @@ fn rooms_use_exactly_the_rooms_that_the_table_says() {
     let mut used: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for source in sources() {
         let Some(room) = source.room else { continue };
-        let uses = used.entry(room.clone()).or_default();
-        uses.extend(
+        let rooms = used.entry(room.clone()).or_default();
+        rooms.extend(
             names_after(&source.text, "crate::").filter(|it| *it != room).map(str::to_owned),
         );
     }

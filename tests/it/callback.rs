@@ -11,6 +11,9 @@ use crate::support::app::PLAIN_ENDPOINT;
 use crate::support::app::TestApp;
 use crate::support::wire::post;
 
+/// Makes a bad body of a good one.
+type Spoil = fn(&str) -> String;
+
 const USER: &str = r#"{"username":"zhangsan","name":"张三 R&D"}"#;
 
 #[tokio::test]
@@ -104,7 +107,7 @@ async fn a_check_of_the_url_is_echoed_unchanged_or_answered_by_the_setting() {
 #[tokio::test]
 async fn after_each_refusal_the_request_as_it_should_be_is_accepted() {
     let app = TestApp::start(&[]).await;
-    let bad_bodies: [(u16, fn(&str) -> String); 9] = [
+    let bad_bodies: [(u16, Spoil); 9] = [
         (400, |it| it.replace('}', "")),
         (400, |it| it.replace("\"nonce\"", "\"Nonce\"")),
         (400, |it| it.replace("{\"nonce\"", "{\"data\":\"\",\"nonce\"")),

@@ -27,6 +27,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::support::hex;
 use crate::support::wire::HttpAnswer;
 use crate::support::wire::Wire;
 use crate::support::wire::post;
@@ -179,7 +180,7 @@ fn person() -> String {
     )
 }
 
-/// What is good, what is refused, and what tries to write into the log; each with its status.
+/// What is good and what is refused, each with its status, and the callbacks that they were made of.
 fn requests(program: &Program) -> (Vec<(u16, Vec<u8>)>, Vec<Callback>) {
     let eiam =
         |event: &str, message: &str| program.callback("default", event, message, Dialect::Eiam);
@@ -221,6 +222,16 @@ fn requests(program: &Program) -> (Vec<(u16, Vec<u8>)>, Vec<Callback>) {
         (413, path("/callback", &authorized(""), &person().repeat(20))),
         (405, [b"PUT", &to(&good)[4..]].concat()),
     ];
+    requests.extend(writings_into_the_log(&body));
+    let hostile =
+        r#"{"id":"7\r\n{\"level\":\"ERROR\"} \u001b[31m \u202e\u2066\u009b\u007f\u0000 end"}"#;
+    requests.push((200, to(&eiam("UPDATE_USER", hostile))));
+    (requests, vec![good, ciam, plain, ambiguous, nameless, unsealed, forged, stale])
+}
+
+/// What is made of a body that was accepted to get its own text into the log.
+fn writings_into_the_log(body: &str) -> Vec<(u16, Vec<u8>)> {
+    let mut requests = Vec::new();
     for (from, with) in [
         ("}", ""),
         ("{", &*person()),
@@ -232,28 +243,24 @@ fn requests(program: &Program) -> (Vec<(u16, Vec<u8>)>, Vec<Callback>) {
         ("\"timestamp\":", "\"timestamp\":\"canary-custom\",\"x\":"),
         ("\"data\":\"", "\"data\":7,\"password\":\"canary-Passw0rd!"),
     ] {
-        requests.push((400, path("/callback", &authorized(""), &body.replacen(from, with, 1))));
+        let body = body.replacen(from, with, 1);
+        requests.push((400, post("/callback", &authorized(""), body)));
     }
     for head in [
         "X-Forwarded-For: \u{202e}[31m\r\n",
         "X-Request-Id: \u{202e}canary-custom\r\n",
         "User-Agent: canary-custom\r\n",
     ] {
-        requests.push((409, path("/callback", &authorized(head), &body)));
+        requests.push((409, post("/callback", &authorized(head), body)));
     }
-    let hostile =
-        r#"{"id":"7\r\n{\"level\":\"ERROR\"} \u001b[31m \u202e\u2066\u009b\u007f\u0000 end"}"#;
-    requests.push((200, to(&eiam("UPDATE_USER", hostile))));
-    (requests, vec![good, ciam, plain, ambiguous, nameless, unsealed, forged, stale])
+    requests
 }
 
 /// A secret and the ways in which it might be printed.
 fn spellings(secret: &str) -> [String; 5] {
     let bytes = secret.as_bytes();
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let base64 = STANDARD.encode(bytes).trim_end_matches('=').to_owned();
-    let list = format!("{bytes:?}");
-    [secret.to_owned(), base64, hex.to_uppercase(), hex, list]
+    [secret.to_owned(), base64, hex(bytes).to_uppercase(), hex(bytes), format!("{bytes:?}")]
 }
 
 async fn output_after_all_requests(
@@ -274,8 +281,7 @@ async fn output_after_all_requests(
         if let Ok(mac) = STANDARD.decode(&callback.signature)
             && !mac.is_empty()
         {
-            let hex = mac.iter().map(|byte| format!("{byte:02x}")).collect();
-            canaries.extend([callback.signature, hex, format!("{mac:?}")]);
+            canaries.extend([callback.signature, hex(&mac), format!("{mac:?}")]);
         }
         canaries.insert(callback.data);
     }

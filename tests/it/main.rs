@@ -3,10 +3,11 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::panic,
     clippy::indexing_slicing,
+    clippy::string_slice,
     reason = "a test that cannot go on has failed; clippy's permission for tests does not reach their helpers"
 )]
+#![expect(clippy::format_collect, reason = "the texts of a test are short and have to be read")]
 
 mod architecture;
 mod bodies;

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use crate::support::app::PLAIN_ENDPOINT;
 use crate::support::app::TOKEN;
 use crate::support::app::TestApp;
+use crate::support::hex;
 use crate::support::wire::Wire;
 use crate::support::wire::post;
 
@@ -31,8 +32,7 @@ encrypt_key = "aes-key-tests-16"
 "#;
 
 fn in_hex(callback: &Callback) -> Callback {
-    let mac = STANDARD.decode(&callback.signature).unwrap();
-    let signature = mac.iter().map(|byte| format!("{byte:02X}")).collect();
+    let signature = hex(&STANDARD.decode(&callback.signature).unwrap()).to_uppercase();
     Callback { signature, ..callback.clone() }
 }
 

@@ -12,6 +12,7 @@ use secrecy::SecretString;
 
 use crate::support::app::PLAIN_ENDPOINT;
 use crate::support::app::TestApp;
+use crate::support::hex;
 
 const USER: &str = r#"{"id":"7"}"#;
 
@@ -21,10 +22,6 @@ token = "token-of-the-tests-0123456789abcdef"
 sign_key = ["sign-key-tests-2", "sign-key-tests-1"]
 encrypt_key = ["aes-key-tests-32-bytes-long-key!", "aes-key-tests-16"]
 "#;
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 /// As the endpoint would sign with another algorithm.
 fn signed_by(app: &TestApp, algorithm: SignatureAlgorithm) -> Callback {
