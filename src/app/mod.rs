@@ -131,7 +131,7 @@ impl App {
         stop.send_replace(true);
         housekeeping.abort();
         let finished = async {
-            tokio::join!(dispatcher.stop(), async { callbacks.await.is_ok() });
+            tokio::join!(dispatcher.stop(), async { (&mut callbacks).await.is_ok() });
             inbox.close().await;
         };
         if tokio::time::timeout(self.config.server.shutdown_timeout, finished).await.is_err() {
@@ -139,6 +139,8 @@ impl App {
                 "server.shutdown_timeout is over; what still ran is tried again after the next start"
             );
         }
+        // A request that was not waited for must not be accepted by a service that has stopped.
+        callbacks.abort();
         stop_admin.send_replace(true);
         admin.abort();
         tracing::info!("stopped");

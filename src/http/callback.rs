@@ -69,9 +69,10 @@ pub fn callback_router(state: CallbackState) -> Router {
 
 async fn callback(State(state): State<Arc<CallbackState>>, request: HttpRequest<Body>) -> Response {
     let began = Instant::now();
-    let arrival = request.extensions().get::<Arrival>().copied();
-    let client =
-        arrival.map(|it| client_address(it.peer.ip(), request.headers(), &state.trusted_proxies));
+    let arrival = request.extensions().get::<Arrival>().cloned();
+    let client = arrival
+        .as_ref()
+        .map(|it| client_address(it.peer.ip(), request.headers(), &state.trusted_proxies));
     let deadline = arrival.map_or(began, |it| it.head_began) + state.read_timeout;
     let request_id = Uuid::new_v4().to_string();
     let mut seen = Seen::default();
@@ -124,11 +125,11 @@ async fn receive(
     let endpoint = match admit(state, &head.method, head.uri.path(), &head.headers, seen) {
         Ok(endpoint) => endpoint,
         Err(refusal) => {
-            body::discard(&head.headers, body);
+            body::discard(&head, body);
             return Err(refusal);
         }
     };
-    let body = body::read(&head.headers, body, state.max_body, deadline).await?;
+    let body = body::read(&head, body, state.max_body, deadline).await?;
     check_media_type(&head.headers)?;
     let request = Request::parse(&body, endpoint.settings.dialect)?;
     seen.event = Some(routed(&request.event).into_owned());

@@ -31,7 +31,12 @@ enum Phase {
     Head(Instant),
     /// A request is being handled; its body has a deadline of its own.
     Busy,
+    /// Since when the rest of a refused body is thrown away; its bytes begin no head.
+    Draining(Instant),
 }
+
+/// While it lives, what comes belongs to a request that is answered already.
+pub(super) struct Draining(Progress);
 
 impl Progress {
     pub(super) fn new() -> Self {
@@ -42,19 +47,29 @@ impl Progress {
     pub(super) fn begin(&self) -> Instant {
         match self.replace(Phase::Busy) {
             Phase::Head(since) => since,
-            Phase::Idle(_) | Phase::Busy => Instant::now(),
+            Phase::Idle(_) | Phase::Busy | Phase::Draining(_) => Instant::now(),
         }
     }
 
     /// The answer is ready.
     pub(super) fn end(&self) {
-        self.replace(Phase::Idle(Instant::now()));
+        self.advance(Phase::Idle(Instant::now()), |phase| phase == Phase::Busy);
+    }
+
+    /// The answer comes before the end of the body.
+    pub(super) fn drain(&self) -> Draining {
+        self.replace(Phase::Draining(Instant::now()));
+        Draining(self.clone())
     }
 
     fn received(&self) {
+        self.advance(Phase::Head(Instant::now()), |phase| matches!(phase, Phase::Idle(_)));
+    }
+
+    fn advance(&self, next: Phase, from: impl Fn(Phase) -> bool) {
         let mut phase = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if matches!(*phase, Phase::Idle(_)) {
-            *phase = Phase::Head(Instant::now());
+        if from(*phase) {
+            *phase = next;
         }
     }
 
@@ -65,6 +80,13 @@ impl Progress {
     fn replace(&self, next: Phase) -> Phase {
         let mut phase = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         std::mem::replace(&mut phase, next)
+    }
+}
+
+impl Drop for Draining {
+    fn drop(&mut self) {
+        let idle = Phase::Idle(Instant::now());
+        self.0.advance(idle, |phase| matches!(phase, Phase::Draining(_)));
     }
 }
 
@@ -90,7 +112,10 @@ impl TimedStream {
         if phase != self.set_for {
             self.set_for = phase;
             match phase {
-                Phase::Idle(since) => self.timer.as_mut().reset(since + IDLE),
+                // Armed as well, since nobody wakes this socket when the draining ends.
+                Phase::Idle(since) | Phase::Draining(since) => {
+                    self.timer.as_mut().reset(since + IDLE);
+                }
                 Phase::Head(since) => self.timer.as_mut().reset(since + self.read_timeout),
                 Phase::Busy => {}
             }
@@ -101,7 +126,7 @@ impl TimedStream {
         match self.timer.as_mut().poll(cx) {
             Poll::Pending => Poll::Pending,
             // To hyper this is a peer that closed, which needs no complaint.
-            Poll::Ready(()) if matches!(phase, Phase::Idle(_)) => Poll::Ready(Ok(())),
+            Poll::Ready(()) if !matches!(phase, Phase::Head(_)) => Poll::Ready(Ok(())),
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
         }
     }

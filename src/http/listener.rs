@@ -34,10 +34,11 @@ pub struct Limits {
 }
 
 /// How a request came, for its handler.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Arrival {
     pub(super) peer: SocketAddr,
     pub(super) head_began: Instant,
+    pub(super) progress: Progress,
 }
 
 /// Serves until `stopping` becomes true, then finishes the requests that run. To stop waiting for them,
@@ -96,7 +97,7 @@ async fn connection(
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let head_began = progress.begin();
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(Arrival { peer, head_began });
+        request.extensions_mut().insert(Arrival { peer, head_began, progress: progress.clone() });
         let answer = tower_service::Service::call(&mut router.clone(), request);
         let progress = progress.clone();
         async move {

@@ -47,6 +47,7 @@ pub struct DuplicateKey {
     /// Signed milliseconds. Stands before the MAC in the index, so that new keys lie side by side.
     pub signed_at: i64,
     pub mac: [u8; 32],
+    /// Included: a timestamp at the edge of the tolerance is still fresh.
     pub kept_until: Timestamp,
 }
 

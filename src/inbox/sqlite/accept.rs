@@ -101,7 +101,7 @@ fn holder(
     let held = store
         .prepare_cached(
             "SELECT sequence FROM duplicate_keys
-             WHERE endpoint = ?1 AND signed_at = ?2 AND mac = ?3 AND kept_until > ?4",
+             WHERE endpoint = ?1 AND signed_at = ?2 AND mac = ?3 AND kept_until >= ?4",
         )?
         .query_row(params![endpoint, key.signed_at, key.mac, now.as_millisecond()], |row| {
             row.get(0)

@@ -182,7 +182,7 @@ pub(super) fn prune(
         .prepare_cached(
             "DELETE FROM duplicate_keys WHERE (endpoint, signed_at, mac) IN (
                  SELECT endpoint, signed_at, mac FROM duplicate_keys INDEXED BY duplicate_keys_by_end
-                 WHERE kept_until <= ?1 LIMIT ?2
+                 WHERE kept_until < ?1 LIMIT ?2
              )",
         )?
         .execute(params![now.as_millisecond(), PRUNED_AT_ONCE])?;
