@@ -23,7 +23,7 @@ dispatcher: clock config event inbox
 simulator: config crypto event protocol verifier
 handlers: clock config dispatcher event outbound
 http: clock config crypto dispatcher event inbox protocol verifier
-app: clock config dispatcher handlers http inbox
+app: clock config dispatcher event handlers http inbox
 cli: app clock config event inbox outbound simulator telemetry
 ";
 

@@ -59,7 +59,7 @@ async fn each_eiam_event_is_answered_as_idaas_expects() {
         assert_eq!(read.as_object().unwrap().len(), 1, "{event}");
         read["id"].as_str().unwrap().parse::<Uuid>().unwrap();
     }
-    let named = r#"{"id":"app-7","username":"zhangsan","code":"c"}"#;
+    let named = r#"{"id":"app-7","username":"lisi","code":"sales"}"#;
     for event in ["UPDATE_USER", "UPDATE_ORGANIZATION", "UPDATE_USER "] {
         let answer = app.deliver(&app.callback(event, named)).await;
         assert_eq!(app.read(Dialect::Eiam, &answer), r#"{"id":"app-7"}"#, "{event}");
