@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use anyhow::bail;
@@ -79,11 +80,17 @@ struct FilterArgs {
     #[arg(long, value_name = "NAME")]
     handler: Option<String>,
     /// Received at or after: RFC 3339, or a span back from now such as 2h
-    #[arg(long, value_name = "WHEN")]
-    since: Option<String>,
+    #[arg(long, value_name = "WHEN", value_parser = when)]
+    since: Option<When>,
     /// Received before: RFC 3339, or a span back from now such as 2h
-    #[arg(long, value_name = "WHEN")]
-    until: Option<String>,
+    #[arg(long, value_name = "WHEN", value_parser = when)]
+    until: Option<When>,
+}
+
+#[derive(Clone, Copy)]
+enum When {
+    At(Timestamp),
+    Ago(Duration),
 }
 
 #[derive(Args)]
@@ -162,9 +169,6 @@ fn show(args: &ShowArgs, store: &SqliteReader, out: &mut impl Write) -> anyhow::
 
 impl FilterArgs {
     fn read(&self, now: Timestamp) -> anyhow::Result<EventFilter> {
-        let when = |flag: &str, text: &Option<String>| {
-            text.as_deref().map(|text| moment(flag, text, now)).transpose()
-        };
         Ok(EventFilter {
             state: self.state.map(|state| match state {
                 StateArg::Waiting => State::Waiting,
@@ -176,19 +180,25 @@ impl FilterArgs {
             endpoint: self.endpoint.clone(),
             subject: self.subject.clone(),
             handler: self.handler.clone(),
-            since: when("--since", &self.since)?,
-            until: when("--until", &self.until)?,
+            since: self.since.map(|it| it.moment(now)).transpose()?,
+            until: self.until.map(|it| it.moment(now)).transpose()?,
         })
     }
 }
 
-fn moment(flag: &str, text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {
-    if let Ok(at) = text.parse() {
-        return Ok(at);
+impl When {
+    fn moment(self, now: Timestamp) -> anyhow::Result<Timestamp> {
+        match self {
+            Self::At(at) => Ok(at),
+            Self::Ago(span) => now.checked_sub(span).context("a span reaches back too far"),
+        }
     }
-    duration(text)
-        .and_then(|span| now.checked_sub(span).ok())
-        .with_context(|| format!("{flag}: write RFC 3339, or a span back from now such as 2h"))
+}
+
+fn when(text: &str) -> Result<When, &'static str> {
+    let at = text.parse().map(When::At).ok();
+    at.or_else(|| duration(text).map(When::Ago))
+        .ok_or("write RFC 3339, or a span back from now such as 2h")
 }
 
 fn to_json(summary: &EventSummary) -> Value {
