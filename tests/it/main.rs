@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::panic,
     clippy::string_slice,
     reason = "a test that cannot go on has failed; clippy's permission for tests does not reach their helpers"
 )]
@@ -14,9 +15,13 @@ mod bodies;
 mod callback;
 mod config;
 mod connections;
+mod crash;
+mod delivery;
 mod identify;
+mod inbox;
 mod leaks;
 mod messages;
+mod process;
 mod replay;
 mod requests;
 mod signature;

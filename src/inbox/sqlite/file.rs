@@ -40,8 +40,14 @@ pub(super) fn open(path: &Path) -> Result<Store, OpenError> {
         .open(path)
         .map_err(|cause| from_io(path, cause))?;
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    // Before the journal mode is set, which is written into the file: another program's stays as it is.
+    let unmarked = is_unmarked(path, &connection)?;
     prepare(&mut connection).map_err(|cause| from_sqlite(path, cause))?;
-    claim_file(path, &connection)?;
+    if unmarked {
+        connection
+            .pragma_update(None, "application_id", APPLICATION_ID)
+            .map_err(|cause| from_sqlite(path, cause))?;
+    }
     schema::migrate(path, &mut connection)?;
     Ok(Store { connection, _lock: lock })
 }
@@ -88,16 +94,14 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Refuses a file that holds something else, and marks an empty one as ours.
-fn claim_file(path: &Path, connection: &Connection) -> Result<(), OpenError> {
+/// Whether the file is still to be marked as ours. Refuses one that holds something else.
+fn is_unmarked(path: &Path, connection: &Connection) -> Result<bool, OpenError> {
     let tables: i64 = connection
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
         .map_err(|cause| from_sqlite(path, cause))?;
     match application_id(path, connection)? {
-        APPLICATION_ID => Ok(()),
-        0 if tables == 0 => connection
-            .pragma_update(None, "application_id", APPLICATION_ID)
-            .map_err(|cause| from_sqlite(path, cause)),
+        APPLICATION_ID => Ok(false),
+        0 if tables == 0 => Ok(true),
         _ => Err(OpenError::Foreign { path: path.to_owned() }),
     }
 }

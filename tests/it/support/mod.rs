@@ -1,7 +1,12 @@
-//! What the tests share: a running service and the sender's end of its connections. Judges nothing by itself.
+//! What the tests share: the service in this process and as a process, its senders and its receivers. Judges nothing by itself.
 
 pub(crate) mod app;
 pub(crate) mod clock;
+pub(crate) mod mount;
+pub(crate) mod process;
+pub(crate) mod service;
+pub(crate) mod sink;
+pub(crate) mod wait;
 pub(crate) mod wire;
 
 /// In lower case.
