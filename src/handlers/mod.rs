@@ -10,6 +10,7 @@ use crate::outbound::OutboundError;
 
 mod http;
 mod log;
+mod reply;
 
 /// Why a handler of the settings cannot be made.
 #[derive(Debug, thiserror::Error)]
