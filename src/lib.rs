@@ -14,7 +14,7 @@
 //! - [`inbox`]: the durable store: events, duplicate keys, deliveries
 //! - [`dispatcher`]: handler trait, routing, workers with retry and order
 //! - [`simulator`]: plays IDaaS, for `send` and for tests
-//! - [`handlers`]: log, http: one file each
+//! - [`handlers`]: log, http, command: one file each
 //! - [`http`]: listeners, routes, limits, the one table from errors to answers
 //! - [`app`]: wires the rooms into a service and runs it
 //! - [`cli`]: the commands

@@ -24,6 +24,8 @@ const HEADERS: &str = "must be a header: a name of HTTP token characters, and pr
 const ENV: &str =
     "must be a variable of the command: a name without =, and text in quotes as its value";
 const ARGUMENT: &str = "must not hold a NUL character; remove it";
+/// The one variable that commands inherit, unless `env` has its own.
+pub(super) const PATH: &str = "PATH";
 const PATTERN: &str = "must not be empty; write a name or a pattern such as \"*\"";
 
 #[derive(Debug, Clone, Copy)]
@@ -34,8 +36,12 @@ enum Type {
     Rust,
 }
 
-/// `endpoints` are the names of all endpoints.
-pub(super) fn read(mut section: Section<'_>, endpoints: &[String]) -> Result<Handler, Refused> {
+/// `endpoints` are the names of all endpoints, `path` is what commands get as `PATH`.
+pub(super) fn read(
+    mut section: Section<'_>,
+    endpoints: &[String],
+    path: Option<&str>,
+) -> Result<Handler, Refused> {
     let kind = section.choice("type", TYPES);
     let events = patterns(&mut section, "events");
     let patterns = patterns(&mut section, "endpoints");
@@ -59,7 +65,7 @@ pub(super) fn read(mut section: Section<'_>, endpoints: &[String]) -> Result<Han
     let kind = match kind {
         Ok(Type::Log) => Ok(HandlerKind::Log),
         Ok(Type::Http) => http(&mut section),
-        Ok(Type::Command) => command(&mut section),
+        Ok(Type::Command) => command(&mut section, path),
         Ok(Type::Rust) => Ok(HandlerKind::Rust),
         Err(refused) => {
             // Which of these belong here cannot be told, so none is called unknown.
@@ -99,7 +105,7 @@ fn http(section: &mut Section<'_>) -> Result<HandlerKind, Refused> {
     Ok(HandlerKind::Http { url: url?, headers: headers?, secret: secret? })
 }
 
-fn command(section: &mut Section<'_>) -> Result<HandlerKind, Refused> {
+fn command(section: &mut Section<'_>, path: Option<&str>) -> Result<HandlerKind, Refused> {
     let argv = if section.has("argv") {
         section.list("argv", ARGUMENT, |text| (!text.contains('\0')).then(|| text.to_owned()))
     } else {
@@ -113,7 +119,11 @@ fn command(section: &mut Section<'_>) -> Result<HandlerKind, Refused> {
     let env = section.secret_table("env", ENV, |name, value| {
         !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0')
     });
-    Ok(HandlerKind::Command { argv: argv?, env: env? })
+    let mut env = env?;
+    if let Some(path) = path {
+        env.entry(PATH.to_owned()).or_insert_with(|| SecretString::from(path));
+    }
+    Ok(HandlerKind::Command { argv: argv?, env })
 }
 
 fn patterns(section: &mut Section<'_>, key: &str) -> Result<Vec<Pattern>, Refused> {

@@ -61,7 +61,8 @@ impl Config {
         let mut report = Report::default();
         let tree = source::tree(file, env, &mut report.problems)
             .map_err(|it| ConfigError::from(vec![it]))?;
-        let config = read(Section::root(tree, &mut report));
+        let path = env.get(handler::PATH).map(String::as_str);
+        let config = read(Section::root(tree, &mut report), path);
         match config {
             Ok(config) if report.problems.is_empty() => {
                 let warnings = warnings(file, env, report.secrets_in_file);
@@ -92,7 +93,7 @@ pub fn file_from(flag: Option<PathBuf>, env: &BTreeMap<String, String>) -> Optio
     flag.or_else(named).or_else(usual)
 }
 
-fn read(mut root: Section<'_>) -> Result<Config, Refused> {
+fn read(mut root: Section<'_>, path: Option<&str>) -> Result<Config, Refused> {
     let server = root.section("server").and_then(process::server);
     let callbacks = server.as_ref().ok().map(|it| it.listen);
     let admin = root.section("admin").and_then(|it| process::admin(it, callbacks));
@@ -102,7 +103,7 @@ fn read(mut root: Section<'_>) -> Result<Config, Refused> {
     let idaas =
         if has_idaas { root.section("idaas").and_then(process::idaas).map(Some) } else { Ok(None) };
     let (names, endpoints) = endpoints(&mut root);
-    let handlers = handlers(&mut root, &names);
+    let handlers = handlers(&mut root, &names, path);
     let directory = root.section("directory").and_then(process::directory);
     let reconcile = root
         .section("reconcile")
@@ -152,12 +153,13 @@ fn endpoints(root: &mut Section<'_>) -> (Vec<String>, BTreeMap<String, Endpoint>
 fn handlers(
     root: &mut Section<'_>,
     endpoints: &[String],
+    path: Option<&str>,
 ) -> Result<BTreeMap<String, Handler>, Refused> {
     let tables = named_tables(root, "handlers")?;
     let mut handlers = BTreeMap::new();
     for (name, table) in tables {
         let section = root.within(&format!("handlers.{name}"), table);
-        if let Ok(handler) = handler::read(section, endpoints) {
+        if let Ok(handler) = handler::read(section, endpoints, path) {
             handlers.insert(name, handler);
         }
     }

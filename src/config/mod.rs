@@ -226,6 +226,7 @@ pub enum HandlerKind {
     },
     Command {
         argv: Vec<String>,
+        /// The command's whole environment: `PATH` of this process is in it, unless the table has its own.
         /// Values may hold credentials, so they are secrets.
         env: BTreeMap<String, SecretString>,
     },

@@ -26,10 +26,9 @@ use crate::dispatcher::HandlerError;
 use crate::dispatcher::Reply;
 use crate::event::Document;
 use crate::handlers::HandlersError;
+use crate::handlers::reply::LARGEST_ANSWER;
+use crate::handlers::reply::reply;
 use crate::outbound;
-
-/// How much of an answer is read. More is of no use, and an endless one would hold the connection.
-const LARGEST_ANSWER: usize = 64 * 1024;
 
 pub(super) struct HttpHandler {
     client: reqwest::Client,
@@ -87,7 +86,7 @@ impl Handler for HttpHandler {
         let status = response.status();
         if status.is_success() {
             let answer = read(response).await?;
-            return Ok(Reply { id: id_of(&answer) });
+            return Ok(reply(&answer));
         }
         let reason = format!("HTTP {}", status.as_u16());
         if status == reqwest::StatusCode::NOT_FOUND {
@@ -131,11 +130,6 @@ async fn read(mut response: reqwest::Response) -> Result<Vec<u8>, HandlerError> 
         }
     }
     Ok(answer)
-}
-
-fn id_of(answer: &[u8]) -> Option<String> {
-    let answer: serde_json::Value = serde_json::from_slice(answer).ok()?;
-    answer.get("id")?.as_str().map(str::to_owned)
 }
 
 /// Seconds or a date (RFC 9110, 10.2.3).

@@ -8,8 +8,10 @@ use crate::config::HandlerKind;
 use crate::dispatcher::Handler;
 use crate::outbound::OutboundError;
 
+mod command;
 mod http;
 mod log;
+mod reply;
 
 /// Why a handler of the settings cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -20,10 +22,10 @@ pub enum HandlersError {
     Header,
     #[error("the secret begins with whsec_ but is not Base64 behind it")]
     Secret,
-    #[error("type = \"command\" is not available in this version")]
-    Command,
+    #[error("argv names no program")]
+    Program,
     #[error(
-        "type = \"rust\" is for programs that bring the handler along with App::with_handler; use \"log\" or \"http\" here"
+        "type = \"rust\" is for programs that bring the handler along with App::with_handler; use \"log\", \"http\" or \"command\" here"
     )]
     Rust,
 }
@@ -38,7 +40,7 @@ pub fn build(
         HandlerKind::Http { url, headers, secret } => {
             Arc::new(http::HttpHandler::new(url, headers, secret.as_ref(), Arc::clone(clock))?)
         }
-        HandlerKind::Command { .. } => return Err(HandlersError::Command),
+        HandlerKind::Command { argv, env } => Arc::new(command::CommandHandler::new(argv, env)?),
         HandlerKind::Rust => return Err(HandlersError::Rust),
     })
 }

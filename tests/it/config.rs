@@ -339,6 +339,22 @@ fn names_from_the_environment_are_lower_case_except_where_they_are_the_users_own
 }
 
 #[test]
+fn a_command_inherits_path_and_nothing_else() {
+    let inherited = [("PATH", "/usr/bin"), ("HOME", "/root"), ("LD_PRELOAD", "/x.so")];
+    for (own, expected) in [("A = \"b\"", "/usr/bin"), ("A = \"b\", PATH = \"/opt\"", "/opt")] {
+        let table = format!("type = \"command\"\nargv = [\"/bin/a\"]\nenv = {{ {own} }}");
+        let loaded = load_with(&handler(&table), &inherited);
+        let HandlerKind::Command { env, .. } = &loaded.config.handlers["x"].kind else {
+            unreachable!()
+        };
+        assert_eq!(env.keys().collect::<Vec<_>>(), ["A", "PATH"]);
+        assert_eq!(env["PATH"].expose_secret(), expected);
+        // What is printed can be pasted as settings, and PATH is not one.
+        assert_eq!(loaded.to_toml().contains("PATH"), own.contains("PATH"));
+    }
+}
+
+#[test]
 fn names_of_headers_in_the_file_keep_their_case_and_may_be_odd() {
     let loaded = load(&handler(
         "type = \"http\"\nurl = \"https://a.example\"\nheaders = { Authorization = \"Bearer canary\", \"x.y~z\" = \"\" }",
