@@ -118,43 +118,29 @@ fn admit_next(store: &Connection, key: &DeliveryKey, now: Timestamp) -> rusqlite
     }
 }
 
-/// Gives the oldest unfinished delivery of a subject a time of its own, and takes it from the others.
-///
-/// One that runs keeps its place, whatever is older: what was begun is not overtaken.
+/// Gives the oldest unfinished delivery of a subject a time, if it waits without one.
 pub(super) fn admit_oldest(
     store: &Connection,
     handler: &str,
     subject_key: i64,
     now: Timestamp,
 ) -> rusqlite::Result<()> {
-    let oldest: Option<(i64, bool)> = store
+    let oldest: Option<i64> = store
         .prepare_cached(
-            "SELECT sequence, next_attempt_at IS NOT NULL
-             FROM deliveries INDEXED BY deliveries_of_subject
+            "SELECT sequence FROM deliveries INDEXED BY deliveries_of_subject
              WHERE handler = ?1 AND subject_key = ?2 AND state <= 1
              ORDER BY sequence LIMIT 1",
         )?
-        .query_row(params![handler, subject_key], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row(params![handler, subject_key], |row| row.get(0))
         .optional()?;
-    let Some((oldest, false)) = oldest else { return Ok(()) };
-    let runs: bool = store
-        .prepare_cached(
-            "SELECT EXISTS (
-                 SELECT 1 FROM deliveries INDEXED BY deliveries_of_subject
-                 WHERE handler = ?1 AND subject_key = ?2 AND state <= 1 AND state = 1
-             )",
-        )?
-        .query_row(params![handler, subject_key], |row| row.get(0))?;
-    if runs {
-        return Ok(());
+    if let Some(oldest) = oldest {
+        store
+            .prepare_cached(
+                "UPDATE deliveries SET next_attempt_at = ?3
+                 WHERE sequence = ?1 AND handler = ?2 AND state = 0 AND next_attempt_at IS NULL",
+            )?
+            .execute(params![oldest, handler, now.as_millisecond()])?;
     }
-    store
-        .prepare_cached(
-            "UPDATE deliveries SET next_attempt_at = CASE sequence WHEN ?3 THEN ?4 END
-             WHERE handler = ?1 AND subject_key = ?2 AND state = 0
-               AND (sequence = ?3 OR next_attempt_at IS NOT NULL)",
-        )?
-        .execute(params![handler, subject_key, oldest, now.as_millisecond()])?;
     Ok(())
 }
 

@@ -109,7 +109,9 @@ fn check(
             return Ok(Err(RecordRefusal::IdTaken));
         }
     }
-    if let Some(name) = &change.name
+    // Where the record was looked for by its name, that look-up has told already.
+    if carried_id(change).is_some()
+        && let Some(name) = &change.name
         && let Some(holder) = by_name(store, endpoint, change.kind, name)?
         && known.is_none_or(|known| known.id != holder.id && !known.deleted)
     {
@@ -152,23 +154,38 @@ fn update(
     now: Timestamp,
 ) -> rusqlite::Result<()> {
     let name = change.name.as_ref().or(known.name.as_ref());
-    store
-        .prepare_cached(
-            "UPDATE directory
-             SET name = ?4, name_key = ?5, disabled = ?6, deleted = ?7, attributes = ?8, updated_at = ?9
-             WHERE endpoint = ?1 AND kind = ?2 AND id = ?3",
-        )?
-        .execute(params![
-            endpoint,
-            kind_text(change.kind),
-            known.id,
-            name,
-            name.map(|name| name_key(change.kind, name)),
-            change.disabled.unwrap_or(known.disabled),
-            known.deleted || change.change == Change::Delete,
-            merged(&known.attributes, &change.attributes),
-            now.as_millisecond()
-        ])?;
+    let deleted = known.deleted || change.change == Change::Delete;
+    let disabled = change.disabled.unwrap_or(known.disabled);
+    let attributes = merged(&known.attributes, &change.attributes);
+    let at = now.as_millisecond();
+    let kind = kind_text(change.kind);
+    if (name, deleted) != (known.name.as_ref(), known.deleted) {
+        store
+            .prepare_cached(
+                "UPDATE directory
+                 SET name = ?4, name_key = ?5, disabled = ?6, deleted = ?7, attributes = ?8, updated_at = ?9
+                 WHERE endpoint = ?1 AND kind = ?2 AND id = ?3",
+            )?
+            .execute(params![
+                endpoint,
+                kind,
+                known.id,
+                name,
+                name.map(|name| name_key(change.kind, name)),
+                disabled,
+                deleted,
+                attributes,
+                at
+            ])?;
+    } else if (disabled, &attributes) != (known.disabled, &known.attributes) {
+        // Without the name, its index needs no writing.
+        store
+            .prepare_cached(
+                "UPDATE directory SET disabled = ?4, attributes = ?5, updated_at = ?6
+                 WHERE endpoint = ?1 AND kind = ?2 AND id = ?3",
+            )?
+            .execute(params![endpoint, kind, known.id, disabled, attributes, at])?;
+    }
     Ok(())
 }
 
