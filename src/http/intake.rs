@@ -112,6 +112,7 @@ fn employee(
             change,
             id,
             assigned_id: None,
+            changed_at: None,
             name,
             disabled: attributes.as_ref().and_then(disabled).filter(|_| settings.enabled),
             attributes: attributes.map(|it| kept(settings, &it)).unwrap_or_default(),
@@ -158,6 +159,7 @@ fn customer(event: &str, message: &Message) -> Subject {
         change: if event == "USER_DELETE" { Change::Delete } else { Change::Update },
         id: Some(id.to_owned()),
         assigned_id: None,
+        changed_at: None,
         name: None,
         attributes: BTreeMap::new(),
         disabled: match event {

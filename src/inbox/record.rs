@@ -22,6 +22,8 @@ pub struct RecordChange {
     pub attributes: BTreeMap<String, Box<RawValue>>,
     /// `None` is unchanged.
     pub disabled: Option<bool>,
+    /// When IDaaS changed the record, where this is its word for it.
+    pub changed_at: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +34,13 @@ pub enum Change {
     Update,
     /// Marks the record; its name is free again, its id never is.
     Delete,
+    /// What the IDaaS API says of the record with this id, which settles the matter unless something newer is
+    /// known: a name that another record still has is taken from it.
+    Observe {
+        /// Brings a deleted record back. Not for a look-up beside other events: a deletion may have come
+        /// between it and its storing.
+        revives: bool,
+    },
 }
 
 /// Why the directory does not permit a change.
@@ -58,6 +67,18 @@ pub struct Record {
     /// A JSON object.
     pub attributes: String,
     pub updated_at: Timestamp,
+}
+
+/// Which records are meant, a page of them by endpoint and id.
+#[derive(Debug, Clone)]
+pub struct RecordQuery {
+    pub kind: RecordKind,
+    /// Every one, or this one.
+    pub endpoint: Option<String>,
+    pub deleted_too: bool,
+    /// Endpoint and id of the last record of the page before.
+    pub after: Option<(String, String)>,
+    pub most: usize,
 }
 
 /// The form in which names are compared: IDaaS ignores the case of usernames, not that of codes.
