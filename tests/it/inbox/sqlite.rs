@@ -102,6 +102,20 @@ async fn what_a_crash_left_running_waits_again() {
     assert!(claim(&inbox, 1).await.is_empty(), "order holds as before");
 }
 
+/// Another connection sees only what is committed, so it must see what was acknowledged, at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_acknowledged_is_committed() {
+    let place = Place::new();
+    let inbox = place.open();
+    let other = Connection::open(&place.path).unwrap();
+    let mut count = other.prepare("SELECT count(*) FROM events").unwrap();
+    for number in 1..=300 {
+        store(&inbox, event(Some("user-1"))).await;
+        let committed: i64 = count.query_row([], |row| row.get(0)).unwrap();
+        assert_eq!(committed, number);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_service_on_one_store_is_refused_until_the_first_is_closed() {
     let place = Place::new();
