@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use base64::Engine;
@@ -10,12 +9,10 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::Hmac;
 use hmac::KeyInit;
 use hmac::Mac;
-use jiff::Timestamp;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::header::HeaderMap;
 use reqwest::header::HeaderName;
 use reqwest::header::HeaderValue;
-use reqwest::header::RETRY_AFTER;
 use secrecy::ExposeSecret;
 use secrecy::SecretString;
 use sha2::Sha256;
@@ -93,7 +90,7 @@ impl Handler for HttpHandler {
         if status == reqwest::StatusCode::NOT_FOUND {
             return Err(HandlerError::Missing { reason: reason.into() });
         }
-        let after = retry_after(response.headers(), self.clock.now());
+        let after = outbound::retry_after(response.headers(), self.clock.now());
         Err(HandlerError::Retry { reason: reason.into(), after })
     }
 }
@@ -136,16 +133,6 @@ async fn read(mut response: reqwest::Response) -> Result<Vec<u8>, HandlerError> 
 fn id_of(answer: &[u8]) -> Option<String> {
     let answer: serde_json::Value = serde_json::from_slice(answer).ok()?;
     answer.get("id")?.as_str().map(str::to_owned)
-}
-
-/// Seconds or a date (RFC 9110, 10.2.3).
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-    Duration::try_from(at.duration_since(now)).ok()
 }
 
 /// What failed, without the URL, which may hold a credential.
