@@ -67,7 +67,7 @@ impl Lookups {
 
     fn join(&self, who: &Who, not_before: Timestamp) -> Arc<Lookup> {
         let mut current = self.current();
-        // After the lock, so that nobody's fetch seems older than it is.
+        // Read under the lock: else a fetch that began meanwhile would seem to lie in the future.
         let now = self.clock.now();
         if let Some(lookup) = current.get(who)
             // A beginning in the future means that the clock was set back: then it proves nothing.

@@ -8,8 +8,8 @@ use percent_encoding::utf8_percent_encode;
 /// The unreserved characters of RFC 3986, 2.3; everything else is escaped.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// No id is this long, and no server takes such a path. Bytes.
-const LONGEST_ID: usize = 512;
+/// No id and no name is longer. Bytes.
+pub(super) const LONGEST_ID: usize = 512;
 
 /// For a query, a form, or a part of a path that is not `.` or `..`.
 pub(super) fn encoded(text: &str) -> PercentEncode<'_> {

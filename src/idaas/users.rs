@@ -16,6 +16,7 @@ use crate::idaas::call::Call;
 use crate::idaas::field;
 use crate::idaas::lookups::Who;
 use crate::idaas::page;
+use crate::idaas::path::LONGEST_ID;
 use crate::idaas::path::segment;
 
 const MALFORMED: IdaasError =
@@ -76,7 +77,7 @@ impl IdaasClient {
         username: &str,
         not_before: Timestamp,
     ) -> Result<Option<Box<RawValue>>, IdaasError> {
-        if username.is_empty() {
+        if username.is_empty() || username.len() > LONGEST_ID {
             return Ok(None);
         }
         let call = Call {

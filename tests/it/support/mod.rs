@@ -1,0 +1,3 @@
+//! What tests stand on: fakes at the network and a clock that moves by hand.
+
+pub(crate) mod fake_idaas;
