@@ -59,7 +59,7 @@ pub enum HandlerError {
     Reject { reason: Cow<'static, str> },
     /// The record that the event names does not exist.
     #[error("{reason}")]
-    Missing { reason: Cow<'static, str> },
+    Missing { reason: Cow<'static, str>, after: Option<Duration> },
 }
 
 impl HandlerError {

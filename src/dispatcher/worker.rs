@@ -122,8 +122,9 @@ impl Worker {
             Err(HandlerError::Reject { reason }) => {
                 return Outcome::Dead { error: reason.into_owned() };
             }
-            Err(HandlerError::Missing { reason }) => (reason, None),
-            Err(HandlerError::Retry { reason, after }) => (reason, after),
+            Err(
+                HandlerError::Retry { reason, after } | HandlerError::Missing { reason, after },
+            ) => (reason, after),
         };
         let error = reason.into_owned();
         if attempt >= self.settings.max_attempts {

@@ -20,6 +20,7 @@ telemetry: config
 outbound:
 inbox: event
 dispatcher: clock config event inbox
+idaas: clock config event outbound
 simulator: config crypto event protocol verifier
 handlers: clock config dispatcher event outbound
 http: clock config crypto dispatcher event inbox protocol verifier
