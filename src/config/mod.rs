@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use serde_json::value::RawValue;
 
 use crate::event::Dialect;
 use crate::event::Pattern;
@@ -250,6 +251,20 @@ pub enum DetailsBy {
 pub struct Directory {
     pub enabled: bool,
     pub exclude: Vec<String>,
+}
+
+impl Directory {
+    /// The attributes that may be stored: not the record's own id, nothing that is excluded, in either case.
+    pub fn kept<'a>(
+        &self,
+        attributes: impl Iterator<Item = (&'a str, &'a RawValue)>,
+    ) -> BTreeMap<String, Box<RawValue>> {
+        let excluded = |name: &str| self.exclude.iter().any(|it| it.eq_ignore_ascii_case(name));
+        attributes
+            .filter(|(name, _)| self.enabled && *name != "id" && !excluded(name))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde_json::value::RawValue;
 
 use crate::config;
 use crate::config::CheckUrlReply;
@@ -115,25 +114,12 @@ fn employee(
             changed_at: None,
             name,
             disabled: attributes.as_ref().and_then(disabled).filter(|_| settings.enabled),
-            attributes: attributes.map(|it| kept(settings, &it)).unwrap_or_default(),
+            attributes: attributes.map(|it| settings.kept(it.iter())).unwrap_or_default(),
         })),
         (None, Some(Change::Create)) => Subject::New(None),
         (_, _) => id.map_or(Subject::Nobody, Subject::Known),
     };
     Ok((subject, reply))
-}
-
-/// The attributes that the directory may keep.
-fn kept(
-    settings: &config::Directory,
-    attributes: &Attributes<'_>,
-) -> BTreeMap<String, Box<RawValue>> {
-    if !settings.enabled {
-        return BTreeMap::new();
-    }
-    let excluded = |name: &str| settings.exclude.iter().any(|it| it.eq_ignore_ascii_case(name));
-    let kept = attributes.iter().filter(|(name, _)| *name != "id" && !excluded(name));
-    kept.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 /// Tenants send it as a boolean, as text and as a number.

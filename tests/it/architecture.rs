@@ -20,11 +20,11 @@ telemetry: config
 outbound:
 inbox: event
 idaas: clock config outbound
-dispatcher: clock config event inbox
+dispatcher: clock config event idaas inbox
 simulator: config crypto event protocol verifier
 handlers: clock config dispatcher event outbound
 http: clock config crypto dispatcher event inbox protocol verifier
-app: clock config dispatcher event handlers http inbox
+app: clock config dispatcher event handlers http idaas inbox
 cli: app clock config event inbox outbound simulator telemetry
 ";
 
