@@ -14,6 +14,7 @@
 //! - [`inbox`]: the durable store: events, duplicate keys, deliveries
 //! - [`idaas`]: the IDaaS API: token, users, organisations; the only room that calls IDaaS
 //! - [`dispatcher`]: handler trait, routing, workers with retry and order
+//! - [`reconcile`]: brings the directory level with the IDaaS API and emits what events missed
 //! - [`simulator`]: plays IDaaS, for `send` and for tests
 //! - [`handlers`]: log, http, command: one file each
 //! - [`http`]: listeners, routes, limits, the one table from errors to answers
@@ -37,6 +38,7 @@ pub mod idaas;
 pub mod inbox;
 pub mod outbound;
 pub mod protocol;
+pub mod reconcile;
 pub mod simulator;
 pub mod telemetry;
 pub mod verifier;

@@ -31,6 +31,10 @@ use crate::inbox::Inbox;
 use crate::inbox::InboxError;
 use crate::inbox::SqliteInbox;
 
+mod reconcile;
+
+pub use reconcile::reconciler_beside;
+
 /// How often leases are looked after and old rows are deleted.
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
 
@@ -104,7 +108,8 @@ impl App {
             max_connections: self.config.server.max_connections,
             read_timeout: self.config.server.read_timeout,
         };
-        let details = Arc::new(self.details(&inbox)?);
+        let client = self.idaas_client()?;
+        let details = Arc::new(self.details(client.clone(), &inbox));
         let inline = Inline::new(inline, Arc::clone(&details));
         let callbacks = http::callback_router(self.callback_state(&queued, inline, &inbox)?);
         let admin = http::AdminState { inbox: Arc::clone(&inbox), stopping: stopping.clone() };
@@ -117,14 +122,14 @@ impl App {
             admin_stopping,
         ));
         let mut dispatcher = Dispatcher::start(queued, &details, &inbox, &self.clock);
-        let mut housekeeping = tokio::spawn(self.housekeeping(&inbox));
+        let mut chores = tokio::spawn(self.chores(client.as_ref(), &inbox)?);
         tracing::info!(endpoints = self.config.endpoints.len(), "ready");
 
         let crashed = tokio::select! {
             () = shutdown => None,
             _ = &mut callbacks => Some("the callback listener ended by itself"),
             _ = &mut admin => Some("the admin listener ended by itself"),
-            _ = &mut housekeeping => Some("the store ended by itself"),
+            _ = &mut chores => Some("the store ended by itself"),
             () = dispatcher.failed() => Some("a worker ended by itself"),
         };
         if let Some(part) = crashed {
@@ -133,7 +138,7 @@ impl App {
         }
         tracing::info!(timeout = ?self.config.server.shutdown_timeout, "shutting down");
         stop.send_replace(true);
-        housekeeping.abort();
+        chores.abort();
         let finished = async {
             tokio::join!(dispatcher.stop(), async { (&mut callbacks).await.is_ok() });
             inbox.close().await;
@@ -183,15 +188,15 @@ impl App {
         }
     }
 
-    fn details(&self, inbox: &Arc<dyn Inbox>) -> anyhow::Result<Details> {
-        let client = match &self.config.idaas {
-            Some(settings) => {
-                Some(IdaasClient::new(settings, Arc::clone(&self.clock)).context("idaas")?)
-            }
-            None => None,
-        };
+    fn idaas_client(&self) -> anyhow::Result<Option<Arc<IdaasClient>>> {
+        let Some(settings) = &self.config.idaas else { return Ok(None) };
+        let client = IdaasClient::new(settings, Arc::clone(&self.clock)).context("idaas")?;
+        Ok(Some(Arc::new(client)))
+    }
+
+    fn details(&self, client: Option<Arc<IdaasClient>>, inbox: &Arc<dyn Inbox>) -> Details {
         let directory = self.config.directory.clone();
-        Ok(Details::new(client, directory, Arc::clone(inbox), Arc::clone(&self.clock)))
+        Details::new(client, directory, Arc::clone(inbox), Arc::clone(&self.clock))
     }
 
     fn callback_state(
@@ -217,6 +222,22 @@ impl App {
             max_body: self.config.server.max_body,
             read_timeout: self.config.server.read_timeout,
             trusted_proxies: self.config.server.trusted_proxies.clone(),
+        })
+    }
+
+    /// What is done by the clock. Ends only when the store does, and may be dropped at any moment.
+    fn chores(
+        &self,
+        client: Option<&Arc<IdaasClient>>,
+        inbox: &Arc<dyn Inbox>,
+    ) -> anyhow::Result<impl Future<Output = ()> + Send + use<>> {
+        let housekeeping = self.housekeeping(inbox);
+        let reconciling = reconcile::regularly(&self.config, client, inbox, &self.clock)?;
+        Ok(async {
+            tokio::select! {
+                () = housekeeping => {}
+                () = reconciling => {}
+            }
         })
     }
 

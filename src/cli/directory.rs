@@ -93,7 +93,8 @@ fn to_json(record: &Record) -> Value {
             "id": record.id,
             "code": record.name,
             "name": attribute("name"),
-            "parent_id": attribute("parentId"),
+            // The application's own, or that of IDaaS.
+            "parent_id": if attribute("parentId").is_null() { attribute("parent_id") } else { attribute("parentId") },
             "disabled": record.disabled,
             "deleted": record.deleted,
             "attributes": attributes,
@@ -108,9 +109,10 @@ fn print_line(record: &Record, out: &mut impl Write) -> std::io::Result<()> {
         (false, true) => "disabled",
         (false, false) => "live",
     };
-    let parent = match record.kind {
-        RecordKind::User => "organizationId",
-        RecordKind::Organization => "parentId",
+    // The application's own, or that of IDaaS.
+    let parents = match record.kind {
+        RecordKind::User => ["organizationId", "org_id"],
+        RecordKind::Organization => ["parentId", "parent_id"],
     };
     let attributes: Value = serde_json::from_str(&record.attributes).unwrap_or_default();
     writeln!(
@@ -120,6 +122,6 @@ fn print_line(record: &Record, out: &mut impl Write) -> std::io::Result<()> {
         record.id,
         state,
         record.name.as_deref().unwrap_or("-"),
-        attributes.get(parent).and_then(Value::as_str).unwrap_or("-"),
+        parents.iter().find_map(|it| attributes.get(it)?.as_str()).unwrap_or("-"),
     )
 }

@@ -15,6 +15,7 @@ mod directory;
 mod events;
 mod healthcheck;
 mod identify;
+mod reconcile;
 mod send;
 mod serve;
 
@@ -47,6 +48,8 @@ enum Command {
     Events(events::EventsArgs),
     /// List the users or organisations that the events so far have made
     Directory(directory::DirectoryArgs),
+    /// Bring the directory level with the users and organisations at IDaaS
+    Reconcile(reconcile::ReconcileArgs),
     /// Ask the running service whether it is ready
     Healthcheck(healthcheck::HealthcheckArgs),
 }
@@ -82,6 +85,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Events(args) => events::run(args, &settings(file)?),
         Command::Directory(args) => directory::run(&args, &settings(file)?),
+        Command::Reconcile(args) => reconcile::run(&args, &settings(file)?).await,
         Command::Healthcheck(args) => healthcheck::run(args, &settings(file)?).await,
     }
 }

@@ -24,7 +24,7 @@ use crate::inbox::RecordChange;
 /// Asks IDaaS and keeps what it says, with the event and in the directory.
 pub struct Details {
     /// Absent without `[idaas]`: then nobody is asked.
-    client: Option<IdaasClient>,
+    client: Option<Arc<IdaasClient>>,
     directory: config::Directory,
     inbox: Arc<dyn Inbox>,
     clock: Arc<dyn Clock>,
@@ -71,7 +71,7 @@ impl Named {
 
 impl Details {
     pub fn new(
-        client: Option<IdaasClient>,
+        client: Option<Arc<IdaasClient>>,
         directory: config::Directory,
         inbox: Arc<dyn Inbox>,
         clock: Arc<dyn Clock>,

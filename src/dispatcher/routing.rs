@@ -1,8 +1,10 @@
 //! Which handlers get which event. Runs none of them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config;
+use crate::config::Mode;
 use crate::dispatcher::Handlers;
 
 /// The patterns of all queued handlers.
@@ -14,6 +16,12 @@ impl Routing {
             (name.as_str().into(), settings.clone())
         };
         Self(handlers.iter().map(route).collect())
+    }
+
+    /// Of settings alone, for who stores events and runs no handler.
+    pub fn of(handlers: &BTreeMap<String, config::Handler>) -> Self {
+        let queued = handlers.iter().filter(|(_, settings)| settings.mode == Mode::Queued);
+        Self(queued.map(|(name, settings)| (name.as_str().into(), settings.clone())).collect())
     }
 
     /// In the order of the handlers' names.

@@ -34,6 +34,7 @@ pub use record::Record;
 pub use record::RecordChange;
 pub use record::RecordQuery;
 pub use record::RecordRefusal;
+pub use record::name_key;
 pub use sqlite::SqliteEditor;
 pub use sqlite::SqliteInbox;
 pub use sqlite::SqliteReader;

@@ -67,6 +67,8 @@ pub struct Record {
     /// A JSON object.
     pub attributes: String,
     pub updated_at: Timestamp,
+    /// When IDaaS changed the record, as far as it has told. What it says of an earlier time changes nothing.
+    pub changed_at: Option<Timestamp>,
 }
 
 /// Which records are meant, a page of them by endpoint and id.
@@ -82,7 +84,7 @@ pub struct RecordQuery {
 }
 
 /// The form in which names are compared: IDaaS ignores the case of usernames, not that of codes.
-pub(super) fn name_key(kind: RecordKind, name: &str) -> String {
+pub fn name_key(kind: RecordKind, name: &str) -> String {
     match kind {
         RecordKind::User => name.to_lowercase(),
         RecordKind::Organization => name.to_owned(),

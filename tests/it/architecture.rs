@@ -21,11 +21,12 @@ outbound:
 inbox: event
 idaas: clock config outbound
 dispatcher: clock config event idaas inbox
+reconcile: clock config dispatcher event idaas inbox
 simulator: config crypto event protocol verifier
 handlers: clock config dispatcher event outbound
 http: clock config crypto dispatcher event inbox protocol verifier
-app: clock config dispatcher event handlers http idaas inbox
-cli: app clock config event inbox outbound simulator telemetry
+app: clock config dispatcher event handlers http idaas inbox reconcile
+cli: app clock config event inbox outbound reconcile simulator telemetry
 ";
 
 /// Words that only these rooms may write, tests included.

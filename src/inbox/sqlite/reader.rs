@@ -66,7 +66,7 @@ impl SqliteReader {
         let find = || {
             self.0
                 .prepare_cached(
-                    "SELECT endpoint, id, name, disabled, deleted, attributes, updated_at
+                    "SELECT endpoint, id, name, disabled, deleted, attributes, updated_at, changed_at
                      FROM directory
                      WHERE kind = ?1 AND (?2 IS NULL OR endpoint = ?2) AND (?3 OR deleted = 0)
                        AND (endpoint, id) > (?4, ?5)
@@ -209,6 +209,7 @@ fn record(kind: RecordKind, row: &Row<'_>) -> rusqlite::Result<Record> {
         deleted: row.get(4)?,
         attributes: row.get(5)?,
         updated_at: timestamp(row.get(6)?),
+        changed_at: row.get::<_, Option<i64>>(7)?.map(timestamp),
     })
 }
 
