@@ -19,7 +19,7 @@ pub enum ReconcileError {
     #[error("another reconcile runs on this store; wait for its end")]
     Running,
     #[error("nothing was changed: {0}")]
-    Idaas(#[from] IdaasError),
+    Idaas(IdaasError),
     #[error(
         "nothing was changed: the list of {} at IDaaS kept changing while it was read; try again later",
         plural(*kind)
@@ -37,9 +37,29 @@ pub enum ReconcileError {
         share: f64,
     },
     #[error("{0}; what was stored until then stays, the rest is done by running it again")]
-    Store(#[from] InboxError),
+    Store(InboxError),
     #[error(
         "the directory refuses a difference: {0}; what was stored until then stays, the rest is done by running it again"
     )]
-    Refused(#[from] RecordRefusal),
+    Refused(RecordRefusal),
+}
+
+// Not by `#[from]`, which would make causes of them: they are in the texts already.
+
+impl From<IdaasError> for ReconcileError {
+    fn from(error: IdaasError) -> Self {
+        Self::Idaas(error)
+    }
+}
+
+impl From<InboxError> for ReconcileError {
+    fn from(error: InboxError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<RecordRefusal> for ReconcileError {
+    fn from(refusal: RecordRefusal) -> Self {
+        Self::Refused(refusal)
+    }
 }

@@ -23,6 +23,7 @@ mod inbox;
 mod leaks;
 mod messages;
 mod process;
+mod reconcile;
 mod replay;
 mod requests;
 mod signature;

@@ -56,6 +56,9 @@ pub(super) fn open(path: &Path) -> Result<Store, OpenError> {
 /// Opens an existing store to store events in it beside the service that owns it.
 pub(super) fn open_beside(path: &Path) -> Result<Store, OpenError> {
     let mut connection = open_to_edit(path)?;
+    connection
+        .pragma_update(None, "query_only", false)
+        .map_err(|cause| from_sqlite(path, cause))?;
     prepare(&mut connection).map_err(|cause| from_sqlite(path, cause))?;
     Ok(Store { connection, _lock: None })
 }
