@@ -56,9 +56,6 @@ pub(super) fn open(path: &Path) -> Result<Store, OpenError> {
 /// Opens an existing store to store events in it beside the service that owns it.
 pub(super) fn open_beside(path: &Path) -> Result<Store, OpenError> {
     let mut connection = open_to_edit(path)?;
-    connection
-        .pragma_update(None, "query_only", false)
-        .map_err(|cause| from_sqlite(path, cause))?;
     prepare(&mut connection).map_err(|cause| from_sqlite(path, cause))?;
     Ok(Store { connection, _lock: None })
 }
@@ -77,11 +74,15 @@ pub(super) fn open_to_edit(path: &Path) -> Result<Connection, OpenError> {
     }
     // Not SQLITE_OPEN_READ_ONLY: in WAL mode a reader has to be able to make the shared-memory file.
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    // Until it is known whose file this is.
     connection.pragma_update(None, "query_only", true).map_err(|cause| from_sqlite(path, cause))?;
     if application_id(path, &connection)? != APPLICATION_ID {
         return Err(OpenError::Foreign { path: path.to_owned() });
     }
     schema::check(path, &connection)?;
+    connection
+        .pragma_update(None, "query_only", false)
+        .map_err(|cause| from_sqlite(path, cause))?;
     Ok(connection)
 }
 
