@@ -150,10 +150,10 @@ impl Details {
         })
     }
 
-    fn kept_attributes(&self, raw: &RawValue) -> std::collections::BTreeMap<String, Box<RawValue>> {
+    fn kept_attributes(&self, raw: &RawValue) -> String {
         let message = Message::new(raw.get());
         let attributes = message.attributes().ok().flatten();
-        attributes.map(|it| self.directory.kept(it.iter())).unwrap_or_default()
+        attributes.map_or_else(|| "{}".to_owned(), |it| self.directory.kept(it.iter()))
     }
 }
 

@@ -1,6 +1,5 @@
 //! What a verified request means: whom it is about, what its answer owes, who else gets it. Stores nothing.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -114,7 +113,7 @@ fn employee(
             changed_at: None,
             name,
             disabled: attributes.as_ref().and_then(disabled).filter(|_| settings.enabled),
-            attributes: attributes.map(|it| settings.kept(it.iter())).unwrap_or_default(),
+            attributes: attributes.map_or_else(|| "{}".to_owned(), |it| settings.kept(it.iter())),
         })),
         (None, Some(Change::Create)) => Subject::New(None),
         (_, _) => id.map_or(Subject::Nobody, Subject::Known),
@@ -147,7 +146,7 @@ fn customer(event: &str, message: &Message) -> Subject {
         assigned_id: None,
         changed_at: None,
         name: None,
-        attributes: BTreeMap::new(),
+        attributes: "{}".to_owned(),
         disabled: match event {
             "USER_DISABLE" => Some(true),
             "USER_ENABLE" => Some(false),

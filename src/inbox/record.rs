@@ -1,9 +1,6 @@
 //! Records of the directory and what events do to them. Decides nothing about ids; the store does, inside its transaction.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
-use serde_json::value::RawValue;
 
 use crate::event::RecordKind;
 
@@ -18,8 +15,8 @@ pub struct RecordChange {
     pub assigned_id: Option<String>,
     /// `username` or `code`, as received.
     pub name: Option<String>,
-    /// To be merged into what is known: an absent attribute is unchanged.
-    pub attributes: BTreeMap<String, Box<RawValue>>,
+    /// A JSON object to be merged into what is known: an absent attribute is unchanged.
+    pub attributes: String,
     /// `None` is unchanged.
     pub disabled: Option<bool>,
     /// When IDaaS changed the record, where this is its word for it.

@@ -1,5 +1,6 @@
 //! The directory inside the writer's transaction: which record an event means, which id it has, what it becomes. Commits nothing.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -168,7 +169,7 @@ fn insert(
             change.name,
             change.name.as_deref().map(|name| name_key(change.kind, name)),
             change.disabled.unwrap_or_default(),
-            to_json(&change.attributes),
+            change.attributes,
             now.as_millisecond(),
             change.changed_at.map(Timestamp::as_millisecond)
         ])?;
@@ -214,8 +215,8 @@ fn update(
                 at,
                 changed_at
             ])?;
-    } else if (disabled, &attributes, changed_at)
-        != (known.disabled, &known.attributes, known.changed_at)
+    } else if (disabled, &*attributes, changed_at)
+        != (known.disabled, &*known.attributes, known.changed_at)
     {
         // Without the name, its index needs no writing.
         store
@@ -271,20 +272,15 @@ fn known(row: &Row<'_>) -> rusqlite::Result<Known> {
     })
 }
 
-fn merged(known: &str, change: &BTreeMap<String, Box<RawValue>>) -> String {
-    if change.is_empty() {
-        return known.to_owned();
+/// Attributes are in the order of their names, so what is the same reads the same.
+fn merged<'a>(known: &'a str, change: &'a str) -> Cow<'a, str> {
+    if known == change || change == "{}" {
+        return Cow::Borrowed(known);
     }
-    let mut attributes: BTreeMap<String, Box<RawValue>> =
-        serde_json::from_str(known).unwrap_or_default();
-    for (name, value) in change {
-        attributes.insert(name.clone(), value.clone());
-    }
-    to_json(&attributes)
-}
-
-fn to_json(attributes: &BTreeMap<String, Box<RawValue>>) -> String {
-    serde_json::to_string(attributes).unwrap_or_else(|_never| "{}".to_owned())
+    let read = |json| serde_json::from_str::<BTreeMap<String, &RawValue>>(json).unwrap_or_default();
+    let mut attributes = read(known);
+    attributes.extend(read(change));
+    serde_json::to_string(&attributes).map_or(Cow::Borrowed(known), Cow::Owned)
 }
 
 pub(super) fn kind_text(kind: RecordKind) -> &'static str {

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
+use std::time::Duration;
 
 use http_body_util::BodyExt;
 use hyper::Request;
@@ -37,6 +38,8 @@ use tenant::Tenant;
 pub(crate) const CLIENT_ID: &str = "fake-client&id";
 pub(crate) const CLIENT_SECRET: &str = "fake+secret=/%";
 
+/// For requests that a test waits for.
+const PATIENCE: Duration = Duration::from_secs(10);
 const ROOT: &str = "/api/v2/tenant/";
 
 /// What a request asks for, by its path.
@@ -148,10 +151,16 @@ impl FakeIdaas {
         self.shared.held.send_replace(HashSet::new());
     }
 
-    /// Returns when so many requests of an operation have arrived since the start.
+    /// Returns when so many requests of an operation have arrived since the start; panics where they do not come.
     pub(crate) async fn arrived(&self, operation: Operation, count: usize) {
         let mut arrived = self.shared.arrived.subscribe();
-        arrived.wait_for(|_| self.count(operation) >= count).await.unwrap();
+        let enough = arrived.wait_for(|_| self.count(operation) >= count);
+        let waited = tokio::time::timeout(PATIENCE, enough).await;
+        assert!(
+            waited.is_ok(),
+            "{} of {count} {operation:?} requests arrived",
+            self.count(operation)
+        );
     }
 
     pub(crate) fn count(&self, operation: Operation) -> usize {
