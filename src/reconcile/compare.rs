@@ -27,6 +27,8 @@ use crate::reconcile::walk::Listing;
 const PAGE: usize = 2000;
 /// Says when something else has changed, which shows by itself.
 const TIME_OF_CHANGE: &str = "updated_at";
+/// The attribute, where the tenant sends one; the record itself knows too.
+pub(super) const DISABLED: &str = "disabled";
 
 /// One kind of record of one endpoint against its list.
 pub(super) struct Comparing<'a> {
@@ -100,7 +102,7 @@ impl Comparing<'_> {
         if is_newer(record, listed) {
             return None;
         }
-        let attributes = serde_json::from_str(&record.attributes).unwrap_or_default();
+        let attributes = fields(&record.attributes);
         let mut difference = self.difference(
             if record.deleted { Step::Create } else { Step::Update },
             record.id.clone(),
@@ -116,6 +118,9 @@ impl Comparing<'_> {
             Dialect::Eiam => {
                 difference.disabled = difference.disabled.filter(|it| *it != record.disabled);
                 difference.facts = self.new_facts(&attributes, listed);
+                if difference.disabled.is_some() && attributes.contains_key(DISABLED) {
+                    difference.facts.push(DISABLED);
+                }
                 let differs = difference.disabled.is_some() || !difference.facts.is_empty();
                 differs.then_some(difference)
             }
@@ -125,7 +130,7 @@ impl Comparing<'_> {
     fn customer_differs(
         &self,
         record: &Record,
-        known: &BTreeMap<String, Box<RawValue>>,
+        known: &BTreeMap<String, &RawValue>,
         id: &str,
         listed: &Listed,
     ) -> bool {
@@ -138,19 +143,15 @@ impl Comparing<'_> {
             return true;
         }
         let said = attributes(self.directory, listed);
-        let mut changed = said.iter().filter(|(name, value)| {
-            let known = known.get(*name).map_or("null", |it| it.get());
-            *name != TIME_OF_CHANGE && !same(known, value.get())
+        let mut changed = fields(&said).into_iter().filter(|(name, value)| {
+            let known = known.get(name).map_or("null", |it| it.get());
+            name != TIME_OF_CHANGE && !same(known, value.get())
         });
         changed.next().is_some()
     }
 
     /// The tenant's mapping decides which attributes an application sees, so it learns of no further ones here.
-    fn new_facts(
-        &self,
-        known: &BTreeMap<String, Box<RawValue>>,
-        listed: &Listed,
-    ) -> Vec<&'static str> {
+    fn new_facts(&self, known: &BTreeMap<String, &RawValue>, listed: &Listed) -> Vec<&'static str> {
         if !self.directory.enabled {
             return Vec::new();
         }
@@ -196,13 +197,14 @@ impl Comparing<'_> {
 }
 
 /// What the directory keeps of a customer or a customer's organisation.
-pub(super) fn attributes(
-    directory: &config::Directory,
-    listed: &Listed,
-) -> BTreeMap<String, Box<RawValue>> {
+pub(super) fn attributes(directory: &config::Directory, listed: &Listed) -> String {
     let message = Message::new(listed.raw.get());
     let attributes = message.attributes().ok().flatten();
-    attributes.map(|it| directory.kept(it.iter())).unwrap_or_default()
+    attributes.map_or_else(|| "{}".to_owned(), |it| directory.kept(it.iter()))
+}
+
+fn fields(json: &str) -> BTreeMap<String, &RawValue> {
+    serde_json::from_str(json).unwrap_or_default()
 }
 
 /// Whether the directory would take no note: it has heard of a later change than the list knows.

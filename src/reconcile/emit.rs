@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::Value;
 use serde_json::json;
-use serde_json::value::RawValue;
-use serde_json::value::to_raw_value;
 use sha2::Digest;
 use sha2::Sha256;
 use tokio::task::JoinSet;
@@ -27,6 +26,7 @@ use crate::reconcile::Progress;
 use crate::reconcile::ReconcileError;
 use crate::reconcile::Reconciler;
 use crate::reconcile::Watch;
+use crate::reconcile::compare::DISABLED;
 use crate::reconcile::compare::attributes;
 use crate::reconcile::difference::Difference;
 use crate::reconcile::difference::Step;
@@ -103,7 +103,7 @@ impl Reconciler {
         let attributes = match (listed, difference.dialect) {
             (Some(listed), Dialect::Ciam) => attributes(&self.directory, listed),
             (Some(listed), Dialect::Eiam) => taken_over(difference, listed),
-            (None, _) => BTreeMap::new(),
+            (None, _) => "{}".to_owned(),
         };
         RecordChange {
             kind: difference.kind,
@@ -140,12 +140,15 @@ fn farewell(difference: &Difference) -> String {
     json!({ "id": difference.id, difference.kind.name_attribute(): difference.name }).to_string()
 }
 
-fn taken_over(difference: &Difference, listed: &Listed) -> BTreeMap<String, Box<RawValue>> {
+/// A JSON object.
+fn taken_over(difference: &Difference, listed: &Listed) -> String {
     let taken = listed.facts.iter().filter(|(name, _)| difference.facts.contains(name));
-    let read = |(name, value): &(&'static str, String)| {
-        Some(((*name).to_owned(), to_raw_value(value).ok()?))
-    };
-    taken.filter_map(read).collect()
+    let mut taken: BTreeMap<&str, Value> =
+        taken.map(|(name, value)| (*name, value.as_str().into())).collect();
+    if difference.facts.contains(&DISABLED) {
+        taken.insert(DISABLED, difference.disabled.into());
+    }
+    json!(taken).to_string()
 }
 
 /// One step from one state of the record is one event, whoever tells of it.

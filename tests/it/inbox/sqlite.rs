@@ -16,6 +16,7 @@ use bamboohook::inbox::InboxError;
 use bamboohook::inbox::NewEvent;
 use bamboohook::inbox::OpenError;
 use bamboohook::inbox::Outcome;
+use bamboohook::inbox::SqliteEditor;
 use bamboohook::inbox::SqliteInbox;
 use bamboohook::inbox::SqliteReader;
 use bamboohook::inbox::State;
@@ -128,6 +129,21 @@ async fn a_second_service_on_one_store_is_refused_until_the_first_is_closed() {
     inbox.close().await;
     let inbox = place.open();
     assert_eq!(claim(&inbox, 0).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn others_write_to_a_store_beside_the_service_that_has_it() {
+    let place = Place::new();
+    let inbox = place.open();
+    store(&inbox, event(Some("user-1"))).await;
+    let mut editor = SqliteEditor::open(&place.path).unwrap();
+    assert_eq!(editor.retry(&EventFilter::default(), at(1)), Ok(1));
+    assert_eq!(editor.discard(&EventFilter::default(), at(2)), Ok(1));
+    assert!(claim(&inbox, 3).await.is_empty());
+    let beside: Arc<dyn Inbox> = Arc::new(SqliteInbox::open_beside(&place.path).unwrap());
+    store(&beside, event(Some("user-1"))).await;
+    beside.close().await;
+    assert_eq!(claim(&inbox, 4).await.len(), 1);
 }
 
 #[test]

@@ -79,5 +79,6 @@ async fn a_later_event_counts_for_as_long_as_idaas_agrees() {
     assert_eq!(world.news().await, pairs(&[("RECONCILE_USER_UPDATED", &id)]));
     let row = world.user(&id);
     assert_eq!((&row.attributes["name"], row.disabled), (&json!("Li Si"), false));
+    assert_eq!(row.attributes["disabled"], false);
     assert_eq!(world.news().await, []);
 }
