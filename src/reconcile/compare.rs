@@ -18,8 +18,8 @@ use crate::inbox::RecordQuery;
 use crate::inbox::name_key;
 use crate::reconcile::difference::Difference;
 use crate::reconcile::difference::Step;
-use crate::reconcile::said::said;
 use crate::reconcile::said::same;
+use crate::reconcile::said::says;
 use crate::reconcile::walk::Listed;
 use crate::reconcile::walk::Listing;
 
@@ -157,10 +157,10 @@ impl Comparing<'_> {
         }
         let excluded =
             |name: &str| self.directory.exclude.iter().any(|it| it.eq_ignore_ascii_case(name));
-        let facts = listed.facts.iter().filter(|(name, value)| {
-            !excluded(name) && known.get(*name).is_some_and(|known| said(known.get()) != *value)
+        let facts = listed.facts(self.kind).into_iter().filter(|(name, value)| {
+            !excluded(name) && known.get(*name).is_some_and(|known| !says(known.get(), value))
         });
-        facts.map(|(name, _)| *name).collect()
+        facts.map(|(name, _)| name).collect()
     }
 
     fn deletion(&self, record: &Record) -> Difference {

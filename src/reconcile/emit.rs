@@ -142,9 +142,10 @@ fn farewell(difference: &Difference) -> String {
 
 /// A JSON object.
 fn taken_over(difference: &Difference, listed: &Listed) -> String {
-    let taken = listed.facts.iter().filter(|(name, _)| difference.facts.contains(name));
+    let facts = listed.facts(difference.kind).into_iter();
+    let taken = facts.filter(|(name, _)| difference.facts.contains(name));
     let mut taken: BTreeMap<&str, Value> =
-        taken.map(|(name, value)| (*name, value.as_str().into())).collect();
+        taken.map(|(name, value)| (name, value.into())).collect();
     if difference.facts.contains(&DISABLED) {
         taken.insert(DISABLED, difference.disabled.into());
     }

@@ -7,8 +7,13 @@ pub(super) fn same(left: &str, right: &str) -> bool {
     left == right || said(left) == said(right)
 }
 
+/// Whether a JSON text says this plain text.
+pub(super) fn says(json: &str, plain: &str) -> bool {
+    said(json) == text(&Value::from(plain))
+}
+
 /// The text of a scalar, and for the rest a text that only what says the same shares.
-pub(super) fn said(json: &str) -> String {
+fn said(json: &str) -> String {
     // A number keeps its digits, however many they are.
     if json.starts_with(|it: char| it == '-' || it.is_ascii_digit()) {
         return json.to_owned();
@@ -44,6 +49,7 @@ fn joined(bracket: char, parts: impl Iterator<Item = String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::same;
+    use super::says;
 
     #[test]
     fn another_way_to_write_it_is_no_difference() {
@@ -57,6 +63,16 @@ mod tests {
         ] {
             assert!(same(left, right), "{left} {right}");
         }
+    }
+
+    #[test]
+    fn plain_text_may_be_said_as_a_number_and_a_name_may_be_true() {
+        for (json, plain) in
+            [("189", "189"), (r#""Li""#, "Li"), (r#""True""#, "True"), ("null", "")]
+        {
+            assert!(says(json, plain), "{json} {plain}");
+        }
+        assert!(!says(r#""Li""#, "li"));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde_json::value::RawValue;
 
 use crate::event::Dialect;
+use crate::event::Message;
 use crate::event::RecordKind;
 use crate::idaas::IdaasClient;
 use crate::idaas::IdaasError;
@@ -43,8 +44,6 @@ pub(super) struct Listing {
 pub(super) struct Listed {
     /// `username` or `code`.
     pub(super) name: Option<String>,
-    /// What both the application and IDaaS name alike.
-    pub(super) facts: Vec<(&'static str, String)>,
     pub(super) disabled: Option<bool>,
     pub(super) changed_at: Option<Timestamp>,
     pub(super) raw: Box<RawValue>,
@@ -107,12 +106,26 @@ impl Listing {
     }
 }
 
+impl Listed {
+    /// What the application and IDaaS both know by one name, as far as IDaaS says something.
+    ///
+    /// Read when asked for, since it is wanted of few and would have to be kept of all.
+    pub(super) fn facts(&self, kind: RecordKind) -> Vec<(&'static str, String)> {
+        let names: &[&str] = match kind {
+            RecordKind::User => &["name", "mobile", "email"],
+            RecordKind::Organization => &["name"],
+        };
+        let message = Message::new(self.raw.get());
+        let Ok(Some(attributes)) = message.attributes() else { return Vec::new() };
+        let said = names.iter().filter_map(|name| Some((*name, attributes.text(name)?)));
+        said.filter(|(_, value)| !value.is_empty()).collect()
+    }
+}
+
 impl From<User> for Listed {
     fn from(user: User) -> Self {
-        let facts = [("name", user.name), ("mobile", user.mobile), ("email", user.email)];
         Self {
             name: user.username,
-            facts: facts.into_iter().filter_map(|(name, value)| Some((name, value?))).collect(),
             disabled: user.disabled,
             changed_at: user.updated_at,
             raw: user.raw,
@@ -124,7 +137,6 @@ impl From<Organization> for Listed {
     fn from(organization: Organization) -> Self {
         Self {
             name: organization.code,
-            facts: organization.name.map(|it| ("name", it)).into_iter().collect(),
             disabled: organization.disabled,
             changed_at: organization.updated_at,
             raw: organization.raw,

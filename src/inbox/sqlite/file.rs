@@ -57,6 +57,10 @@ pub(super) fn open(path: &Path) -> Result<Store, OpenError> {
 pub(super) fn open_beside(path: &Path) -> Result<Store, OpenError> {
     let mut connection = open_to_edit(path)?;
     prepare(&mut connection).map_err(|cause| from_sqlite(path, cause))?;
+    // KiB; a command has less to write and less memory to take than the service.
+    connection
+        .pragma_update(None, "cache_size", -4096)
+        .map_err(|cause| from_sqlite(path, cause))?;
     Ok(Store { connection, _lock: None })
 }
 
