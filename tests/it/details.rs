@@ -59,7 +59,9 @@ async fn deliver_all(app: &TestApp, event: &str, ids: impl Iterator<Item = Strin
 async fn two_hundred_events_of_as_many_users_cost_one_token_and_as_many_look_ups() {
     let fake = FakeIdaas::start().await;
     let ids: Vec<String> = (0..200).map(|number| format!("user-{number}")).collect();
-    ids.iter().for_each(|id| fake.put_user(user(id)));
+    for id in &ids {
+        fake.put_user(user(id));
+    }
     let mut app = start(&fake, &[]).await;
     deliver_all(&app, "USER_UPDATE", ids.iter().cloned()).await;
     let documents = documents(&mut app, 200).await;
