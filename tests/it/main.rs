@@ -18,6 +18,7 @@ mod connections;
 mod crash;
 mod delivery;
 mod identify;
+mod identities;
 mod inbox;
 mod leaks;
 mod messages;

@@ -66,7 +66,6 @@ pub(super) fn open_to_edit(path: &Path) -> Result<Connection, OpenError> {
     }
     // Not SQLITE_OPEN_READ_ONLY: in WAL mode a reader has to be able to make the shared-memory file.
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    connection.pragma_update(None, "query_only", true).map_err(|cause| from_sqlite(path, cause))?;
     if application_id(path, &connection)? != APPLICATION_ID {
         return Err(OpenError::Foreign { path: path.to_owned() });
     }
