@@ -31,7 +31,7 @@ impl SqliteEditor {
     }
 
     /// How many deliveries a retry or a discard of these events would change: those that are waiting or
-    /// dead, and with [`State::Done`] in the filter those that are done.
+    /// dead, and with a state in the filter those in this state alone.
     pub fn count(&self, filter: &EventFilter) -> Result<usize, InboxError> {
         let count = || Ok(meant(&self.0, filter)?.len());
         count().map_err(|cause: rusqlite::Error| file::while_running(&cause))
@@ -85,12 +85,18 @@ impl SqliteEditor {
 /// A delivery that runs is left to the handler that has it.
 fn meant(store: &Connection, filter: &EventFilter) -> rusqlite::Result<Vec<Meant>> {
     let (conditions, mut values) = conditions(filter, None);
-    let states = if filter.state == Some(State::Done) { "(0, 2, 3)" } else { "(0, 3)" };
+    let states = match filter.state {
+        None => "0, 3",
+        Some(State::Waiting) => "0",
+        Some(State::Done) => "2",
+        Some(State::Dead) => "3",
+        Some(State::Running) => return Ok(Vec::new()),
+    };
     values.push(Box::new(filter.handler.clone()));
     let sql = format!(
         "SELECT meant.sequence, meant.handler, meant.subject_key
          FROM events JOIN deliveries AS meant ON meant.sequence = events.sequence
-         WHERE {conditions} AND meant.state IN {states} AND (?{handler} IS NULL OR meant.handler = ?{handler})
+         WHERE {conditions} AND meant.state IN ({states}) AND (?{handler} IS NULL OR meant.handler = ?{handler})
          ORDER BY meant.sequence",
         handler = values.len()
     );

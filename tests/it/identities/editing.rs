@@ -179,6 +179,76 @@ async fn on_a_terminal_it_asks_and_takes_only_yes_for_an_answer() {
     assert_eq!(states(&process), [(State::Done, 1)]);
 }
 
+/// Two handlers; `later` waits for its second attempt where `sink` is dead or done.
+async fn with_two_handlers(sink: &Sink) -> Process {
+    let tables = format!("[handlers.later]\ntype = \"http\"\nurl = \"{}\"\n{LATER}\n", sink.url());
+    let settings = Settings { tables, ..Settings::default() };
+    let process = Process::start(settings.with_http_handler(sink.url(), "max_attempts = 1")).await;
+    sink.answer(Told::status(500));
+    for (number, user) in [(1, "user-1"), (2, "user-2")] {
+        update(&process, user, number).await;
+    }
+    process.id_of("UPDATE_ORGANIZATION", r#"{"id":"org","number":3}"#).await;
+    settled(&process, |it| it.attempts == 1).await;
+    process
+}
+
+#[tokio::test]
+async fn the_filters_choose_the_same_events_as_those_of_the_list() {
+    let sink = Sink::start().await;
+    let mut process = with_two_handlers(&sink).await;
+    process.terminate();
+    process.ended().await;
+    let before = rows(&process.store());
+    let output = async |filters: &[&str]| {
+        let output = process.command(&[&["events", "discard"], filters].concat()).await;
+        let text = stdout(&output);
+        text.split(' ').next().unwrap().parse::<u32>().unwrap()
+    };
+    let (first, second) = (id(&process, 0), id(&process, 1));
+    for (filters, matching) in [
+        (&["--endpoint", "default"][..], 6),
+        (&["--endpoint", "other"], 0),
+        (&["--handler", "sink"], 3),
+        (&["--handler", "later"], 3),
+        (&["--handler", "other"], 0),
+        (&["--event", "UPDATE_USER"], 4),
+        (&["--event", "UPDATE_USER", "--handler", "later"], 2),
+        (&["--subject", "user-2"], 2),
+        (&["--since", "2h"], 6),
+        (&["--until", "2h"], 0),
+        (&["--limit", "1"], 2),
+        (&["--limit", "2", "--handler", "sink"], 2),
+        (&["--limit", "0"], 0),
+        (&[&first], 2),
+        (&[&first, &second, &first], 4),
+        (&[&first, "--handler", "later"], 1),
+        (&[&first, "--subject", "user-2"], 0),
+        // A state means the deliveries in it, and no others of the same event.
+        (&["--state", "dead"], 3),
+        (&["--state", "dead", "--handler", "later"], 0),
+        (&["--state", "done"], 0),
+        (&["--state", "running"], 0),
+    ] {
+        assert_eq!(output(filters).await, matching, "{filters:?}");
+    }
+    assert_eq!(rows(&process.store()), before);
+}
+
+#[tokio::test]
+async fn discarding_the_dead_leaves_what_still_waits() {
+    let sink = Sink::start().await;
+    let process = with_two_handlers(&sink).await;
+    assert_eq!(change(&process, &["discard", "--state", "dead"]).await, (3, 3));
+    let expected = [(State::Waiting, 1), (State::Done, 1)].repeat(3);
+    assert_eq!(states(&process), expected);
+    let event = process.events().swap_remove(0);
+    assert_eq!(event.deliveries[1].last_error.as_deref(), Some("discarded: HTTP 500"));
+    assert_eq!(change(&process, &["discard", "--state", "waiting"]).await, (3, 3));
+    assert!(process.events().iter().all(|it| it.state == State::Done));
+    assert_eq!(sink.count(), 6, "nothing was delivered");
+}
+
 #[tokio::test]
 async fn a_retried_delivery_comes_before_the_later_ones_of_its_subject() {
     let sink = Sink::start().await;
