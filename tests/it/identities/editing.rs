@@ -331,3 +331,27 @@ async fn events_for_nobody_are_all_due_at_once() {
     settled(&process, |it| it.state == State::Done).await;
     assert_eq!(sink.count(), 10);
 }
+
+#[tokio::test]
+async fn more_events_than_a_statement_has_parameters_are_changed_at_once() {
+    const EVENTS: u64 = 40_000;
+    let mut process = Process::start(Settings::default()).await;
+    process.terminate();
+    process.ended().await;
+    let store = Connection::open(process.store()).unwrap();
+    store
+        .execute_batch(&format!(
+            "BEGIN;
+             WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < {EVENTS})
+             INSERT INTO events
+             SELECT i, unhex(printf('%032x', i)), 'default', 'eiam', 'PING', NULL, 'n', '1', 1, 1, '', ''
+             FROM n;
+             INSERT INTO deliveries (sequence, handler, state, attempts)
+             SELECT sequence, 'a', 3, 1 FROM events;
+             COMMIT"
+        ))
+        .unwrap();
+    drop(store);
+    let most = EVENTS.to_string();
+    assert_eq!(change(&process, &["discard", "--limit", &most]).await, (EVENTS, EVENTS));
+}
