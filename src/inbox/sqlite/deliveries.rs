@@ -101,13 +101,14 @@ pub(super) fn finish(store: &Connection, finish: &Finish) -> rusqlite::Result<bo
             next_attempt_at,
             error
         ])?;
-    if changed == 1 && matches!(finish.outcome, Outcome::Done | Outcome::Dead { .. }) {
+    if changed == 1 {
         admit_next(store, key, finish.now)?;
     }
     Ok(changed == 1)
 }
 
-/// Makes the oldest unfinished delivery of the subject due, now that the one before it is finished.
+/// Makes the oldest unfinished delivery of the subject due, now that none of them runs: the next one, or one
+/// that was asked for again while a later one ran.
 fn admit_next(store: &Connection, key: &DeliveryKey, now: Timestamp) -> rusqlite::Result<()> {
     let subject_key: Option<i64> = store
         .prepare_cached("SELECT subject_key FROM deliveries WHERE sequence = ?1 AND handler = ?2")?
@@ -164,13 +165,22 @@ pub(super) fn recover(
     lapsed: Timestamp,
     now: Timestamp,
 ) -> rusqlite::Result<u64> {
-    let rows = store
+    let recovered: Vec<(String, Option<i64>)> = store
         .prepare_cached(
             "UPDATE deliveries SET state = 0, next_attempt_at = ?2, lease_until = NULL
-             WHERE state = 1 AND lease_until <= ?1",
+             WHERE state = 1 AND lease_until <= ?1
+             RETURNING handler, subject_key",
         )?
-        .execute([lapsed.as_millisecond(), now.as_millisecond()])?;
-    Ok(rows as u64)
+        .query_map([lapsed.as_millisecond(), now.as_millisecond()], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    for (handler, subject_key) in &recovered {
+        if let Some(subject_key) = subject_key {
+            admit_oldest(store, handler, *subject_key, now)?;
+        }
+    }
+    Ok(recovered.len() as u64)
 }
 
 pub(super) fn prune(

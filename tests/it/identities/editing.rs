@@ -278,6 +278,47 @@ async fn a_retried_delivery_comes_before_the_later_ones_of_its_subject() {
     assert_eq!(states(&process)[3], (State::Waiting, 1));
 }
 
+/// The first event of the subject is dead and the second one's attempt runs until the gate opens.
+async fn with_the_second_running(sink: &Sink, gate: &watch::Sender<bool>) -> Process {
+    let process = with_sink(sink, &format!("{LATER}\ntimeout = \"60s\"")).await;
+    let store = Connection::open(process.store()).unwrap();
+    sink.answer(Told::status(500));
+    update(&process, "user-1", 1).await;
+    settled(&process, |it| it.attempts == 1).await;
+    store.execute("UPDATE deliveries SET state = 3, next_attempt_at = NULL", []).unwrap();
+    sink.answer(Told::status(500).once(gate));
+    update(&process, "user-1", 2).await;
+    sink.wait_for(2).await;
+    assert_eq!(change(&process, &["retry", &id(&process, 0)]).await, (1, 1));
+    assert_eq!(change(&process, &["retry", &id(&process, 1)]).await, (0, 0), "it runs");
+    process
+}
+
+#[tokio::test]
+async fn a_retried_delivery_does_not_wait_for_the_retries_of_a_later_one() {
+    let sink = Sink::start().await;
+    let (gate, _) = watch::channel(false);
+    let process = with_the_second_running(&sink, &gate).await;
+    sink.answer(Told::status(200));
+    gate.send_replace(true);
+    sink.wait_for(4).await;
+    assert_eq!(numbers(&sink), [1, 2, 1, 2]);
+    settled(&process, |it| it.state == State::Done).await;
+}
+
+#[tokio::test]
+async fn a_retried_delivery_comes_first_after_a_crash() {
+    let sink = Sink::start().await;
+    let (gate, _) = watch::channel(false);
+    let mut process = with_the_second_running(&sink, &gate).await;
+    process.kill9();
+    sink.answer(Told::status(200));
+    process.restart().await;
+    sink.wait_for(4).await;
+    assert_eq!(numbers(&sink), [1, 2, 1, 2]);
+    settled(&process, |it| it.state == State::Done).await;
+}
+
 #[tokio::test]
 async fn a_discarded_delivery_lets_the_next_one_of_its_subject_through() {
     let sink = Sink::start().await;
