@@ -12,6 +12,7 @@
 //! - [`telemetry`]: log set-up
 //! - [`outbound`]: the HTTP client of everything that calls out
 //! - [`inbox`]: the durable store: events, duplicate keys, deliveries
+//! - [`idaas`]: the IDaaS API: token, users, organisations; the only room that calls IDaaS
 //! - [`dispatcher`]: handler trait, routing, workers with retry and order
 //! - [`simulator`]: plays IDaaS, for `send` and for tests
 //! - [`handlers`]: log, http, command: one file each
@@ -32,6 +33,7 @@ pub mod dispatcher;
 pub mod event;
 pub mod handlers;
 pub mod http;
+pub mod idaas;
 pub mod inbox;
 pub mod outbound;
 pub mod protocol;

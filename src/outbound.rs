@@ -3,12 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use reqwest::header::HeaderMap;
+use reqwest::header::RETRY_AFTER;
 use rustls::ClientConfig;
 use rustls::RootCertStore;
 use rustls::crypto::ring;
 use rustls_platform_verifier::BuilderVerifierExt;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two pieces of an answer.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// No client can be made.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +33,27 @@ pub enum OutboundError {
 ///
 /// Trusts the CAs of the operating system, which is where companies keep their own.
 pub fn client(url: &str) -> Result<reqwest::Client, OutboundError> {
+    builder(url)?.build().map_err(OutboundError::Client)
+}
+
+/// The same, where one call may take no longer than `timeout` from connecting to the last byte of its answer,
+/// nor be silent for long.
+pub fn client_within(url: &str, timeout: Duration) -> Result<reqwest::Client, OutboundError> {
+    let builder = builder(url)?.timeout(timeout).read_timeout(READ_TIMEOUT.min(timeout));
+    builder.build().map_err(OutboundError::Client)
+}
+
+/// How long the receiver wishes to be left alone: seconds or a date (RFC 9110, 10.2.3).
+pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+    Duration::try_from(at.duration_since(now)).ok()
+}
+
+fn builder(url: &str) -> Result<reqwest::ClientBuilder, OutboundError> {
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(OutboundError::Tls)?;
@@ -37,11 +63,9 @@ pub fn client(url: &str) -> Result<reqwest::Client, OutboundError> {
         // Without TLS there is nothing to trust, and a small image may have no certificates.
         builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth()
     };
-    reqwest::Client::builder()
+    Ok(reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .build()
-        .map_err(OutboundError::Client)
+        .connect_timeout(CONNECT_TIMEOUT))
 }

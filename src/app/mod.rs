@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::config::HandlerKind;
 use crate::config::Mode;
 use crate::config::StoreUrl;
+use crate::dispatcher::Details;
 use crate::dispatcher::Dispatcher;
 use crate::dispatcher::Handler;
 use crate::dispatcher::Handlers;
@@ -25,6 +26,7 @@ use crate::dispatcher::Routing;
 use crate::event::EventIds;
 use crate::handlers;
 use crate::http;
+use crate::idaas::IdaasClient;
 use crate::inbox::Inbox;
 use crate::inbox::InboxError;
 use crate::inbox::SqliteInbox;
@@ -102,6 +104,8 @@ impl App {
             max_connections: self.config.server.max_connections,
             read_timeout: self.config.server.read_timeout,
         };
+        let details = Arc::new(self.details(&inbox)?);
+        let inline = Inline::new(inline, Arc::clone(&details));
         let callbacks = http::callback_router(self.callback_state(&queued, inline, &inbox)?);
         let admin = http::AdminState { inbox: Arc::clone(&inbox), stopping: stopping.clone() };
         let mut callbacks =
@@ -112,7 +116,7 @@ impl App {
             limits,
             admin_stopping,
         ));
-        let mut dispatcher = Dispatcher::start(queued, &inbox, &self.clock);
+        let mut dispatcher = Dispatcher::start(queued, &details, &inbox, &self.clock);
         let mut housekeeping = tokio::spawn(self.housekeeping(&inbox));
         tracing::info!(endpoints = self.config.endpoints.len(), "ready");
 
@@ -179,10 +183,21 @@ impl App {
         }
     }
 
+    fn details(&self, inbox: &Arc<dyn Inbox>) -> anyhow::Result<Details> {
+        let client = match &self.config.idaas {
+            Some(settings) => {
+                Some(IdaasClient::new(settings, Arc::clone(&self.clock)).context("idaas")?)
+            }
+            None => None,
+        };
+        let directory = self.config.directory.clone();
+        Ok(Details::new(client, directory, Arc::clone(inbox), Arc::clone(&self.clock)))
+    }
+
     fn callback_state(
         &self,
         queued: &Handlers,
-        inline: Handlers,
+        inline: Inline,
         inbox: &Arc<dyn Inbox>,
     ) -> anyhow::Result<http::CallbackState> {
         let mut endpoints = std::collections::HashMap::new();
@@ -195,7 +210,7 @@ impl App {
             endpoints,
             inbox: Arc::clone(inbox),
             routing: Routing::new(queued),
-            inline: Inline::new(inline),
+            inline,
             directory: self.config.directory.clone(),
             ids: EventIds::default(),
             clock: Arc::clone(&self.clock),

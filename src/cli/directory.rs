@@ -17,6 +17,7 @@ use crate::event::RecordKind;
 use crate::event::printable;
 use crate::event::rfc3339;
 use crate::inbox::Record;
+use crate::inbox::RecordQuery;
 use crate::inbox::SqliteReader;
 
 /// Records read at once, so that a long list needs little memory.
@@ -55,20 +56,23 @@ fn list(args: &DirectoryArgs, store: &SqliteReader, out: &mut impl Write) -> any
         KindArg::Users => RecordKind::User,
         KindArg::Organizations => RecordKind::Organization,
     };
-    let mut last: Option<Record> = None;
+    let mut query = RecordQuery {
+        kind,
+        endpoint: args.endpoint.clone(),
+        deleted_too: args.deleted,
+        after: None,
+        most: PAGE,
+    };
     loop {
-        let page =
-            store.records(kind, args.endpoint.as_deref(), args.deleted, last.as_ref(), PAGE)?;
+        let page = store.records(&query)?;
+        let Some(last) = page.last() else { return Ok(()) };
+        query.after = Some((last.endpoint.clone(), last.id.clone()));
         for record in &page {
             if args.json {
                 writeln!(out, "{}", to_json(record)?)?;
             } else {
                 print_line(record, out)?;
             }
-        }
-        last = page.into_iter().next_back();
-        if last.is_none() {
-            return Ok(());
         }
     }
 }

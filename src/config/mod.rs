@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use serde::Serializer;
+use serde_json::value::RawValue;
 
 use crate::event::Dialect;
 use crate::event::Pattern;
@@ -250,6 +252,20 @@ pub enum DetailsBy {
 pub struct Directory {
     pub enabled: bool,
     pub exclude: Vec<String>,
+}
+
+impl Directory {
+    /// Those of a record's attributes that may be stored, as a JSON object: not its own id, nothing that is
+    /// excluded, in either case.
+    pub fn kept<'a>(&self, attributes: impl Iterator<Item = (&'a str, &'a RawValue)>) -> String {
+        let excluded = |name: &str| self.exclude.iter().any(|it| it.eq_ignore_ascii_case(name));
+        let kept = attributes.filter(|(name, _)| self.enabled && *name != "id" && !excluded(name));
+        let mut json = serde_json::Serializer::new(Vec::new());
+        match json.collect_map(kept) {
+            Ok(()) => String::from_utf8(json.into_inner()).unwrap_or_default(),
+            Err(_never) => "{}".to_owned(),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -6,16 +6,21 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config;
+use crate::dispatcher::Details;
 use crate::dispatcher::Handler;
 use crate::dispatcher::HandlerError;
 use crate::dispatcher::Handlers;
 use crate::dispatcher::Reply;
 use crate::dispatcher::call::call;
+use crate::dispatcher::details::Named;
 use crate::dispatcher::routing::takes;
 use crate::event::Document;
 
 /// The inline handlers of a process, in the order of their names, which is the order in which they run.
-pub struct Inline(Vec<InlineHandler>);
+pub struct Inline {
+    handlers: Vec<InlineHandler>,
+    details: Arc<Details>,
+}
 
 struct InlineHandler {
     name: String,
@@ -35,30 +40,31 @@ pub enum InlineError {
 }
 
 impl Inline {
-    pub fn new(handlers: Handlers) -> Self {
+    pub fn new(handlers: Handlers, details: Arc<Details>) -> Self {
         let inline = handlers.into_iter().map(|(name, (settings, handler))| InlineHandler {
             name,
             settings,
             handler,
         });
-        Self(inline.collect())
+        Self { handlers: inline.collect(), details }
     }
 
     pub fn concerns(&self, endpoint: &str, event: &str) -> bool {
-        self.0.iter().any(|it| takes(&it.settings, endpoint, event))
+        self.handlers.iter().any(|it| takes(&it.settings, endpoint, event))
     }
 
     /// Runs those that take this event, one after another, within `time` altogether. The first failure ends
-    /// it; of the ids that they give, the first wins.
-    pub async fn run(&self, document: Arc<Document>, time: Duration) -> Result<Reply, InlineError> {
+    /// it, that of a look-up at IDaaS too; of the ids that they give, the first wins.
+    pub async fn run(&self, document: Document, time: Duration) -> Result<Reply, InlineError> {
         let deadline = Instant::now() + time;
         let mut decided = Reply::default();
-        for inline in
-            self.0.iter().filter(|it| takes(&it.settings, &document.endpoint, &document.event))
-        {
+        let taking = self
+            .handlers
+            .iter()
+            .filter(|it| takes(&it.settings, &document.endpoint, &document.event));
+        for inline in taking {
             let began = Instant::now();
-            let left = deadline.saturating_duration_since(began).min(inline.settings.timeout);
-            let result = call(&inline.handler, Arc::clone(&document), left).await;
+            let result = self.ask(inline, &document, deadline).await;
             inline.log(&document, &result, began.elapsed());
             match result {
                 Ok(reply) => {
@@ -71,6 +77,24 @@ impl Inline {
             }
         }
         Ok(decided)
+    }
+
+    async fn ask(
+        &self,
+        inline: &InlineHandler,
+        document: &Document,
+        deadline: Instant,
+    ) -> Result<Reply, HandlerError> {
+        let subject = document.subject.as_deref();
+        let (dialect, event) = (document.dialect, &document.event);
+        let named = Named::by(&inline.settings, dialect, event, subject, &document.message);
+        let look_up = self.details.fetch(named, document.received_at);
+        let user = tokio::time::timeout_at(deadline, look_up)
+            .await
+            .map_err(|_elapsed| HandlerError::retry("IDaaS look-up: no time was left"))??;
+        let document = Document { user, ..document.clone() };
+        let left = deadline.saturating_duration_since(Instant::now());
+        call(&inline.handler, Arc::new(document), left.min(inline.settings.timeout)).await
     }
 }
 

@@ -15,11 +15,13 @@ use crate::event::Document;
 use crate::inbox::Inbox;
 
 mod call;
+mod details;
 mod inline;
 mod retry;
 mod routing;
 mod worker;
 
+pub use details::Details;
 pub use inline::Inline;
 pub use inline::InlineError;
 pub use routing::Routing;
@@ -59,7 +61,7 @@ pub enum HandlerError {
     Reject { reason: Cow<'static, str> },
     /// The record that the event names does not exist.
     #[error("{reason}")]
-    Missing { reason: Cow<'static, str> },
+    Missing { reason: Cow<'static, str>, after: Option<Duration> },
 }
 
 impl HandlerError {
@@ -82,7 +84,12 @@ pub struct Dispatcher {
 }
 
 impl Dispatcher {
-    pub fn start(handlers: Handlers, inbox: &Arc<dyn Inbox>, clock: &Arc<dyn Clock>) -> Self {
+    pub fn start(
+        handlers: Handlers,
+        details: &Arc<Details>,
+        inbox: &Arc<dyn Inbox>,
+        clock: &Arc<dyn Clock>,
+    ) -> Self {
         let (stop, stopping) = watch::channel(false);
         let mut workers = JoinSet::new();
         for (name, (settings, handler)) in handlers {
@@ -90,6 +97,7 @@ impl Dispatcher {
                 name: name.into(),
                 settings,
                 handler,
+                details: Arc::clone(details),
                 inbox: Arc::clone(inbox),
                 clock: Arc::clone(clock),
             };

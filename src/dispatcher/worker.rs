@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::config;
+use crate::dispatcher::Details;
 use crate::dispatcher::Handler;
 use crate::dispatcher::HandlerError;
 use crate::dispatcher::Reply;
@@ -40,6 +41,7 @@ pub(super) struct Worker {
     pub(super) name: Arc<str>,
     pub(super) settings: config::Handler,
     pub(super) handler: Arc<dyn Handler>,
+    pub(super) details: Arc<Details>,
     pub(super) inbox: Arc<dyn Inbox>,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -95,8 +97,14 @@ impl Worker {
     }
 
     async fn attempt(self: Arc<Self>, delivery: Delivery) {
+        let started = Instant::now();
+        let details = self.details.of(&self.settings, &delivery).await;
         let Delivery { key, event } = delivery;
-        let document = Document {
+        let (user, failed) = match details {
+            Ok(user) => (user, None),
+            Err(error) => (UserDetails::Unasked, Some(error)),
+        };
+        let document = Arc::new(Document {
             id: event.id,
             endpoint: event.endpoint,
             dialect: event.dialect,
@@ -106,11 +114,12 @@ impl Worker {
             received_at: event.received_at,
             attempt: key.attempt,
             message: event.message,
-            user: UserDetails::Unasked,
+            user,
+        });
+        let result = match failed {
+            Some(error) => Err(error),
+            None => call(&self.handler, Arc::clone(&document), self.settings.timeout).await,
         };
-        let document = Arc::new(document);
-        let started = Instant::now();
-        let result = call(&self.handler, Arc::clone(&document), self.settings.timeout).await;
         let outcome = self.outcome(key.attempt, result);
         self.log(&document, &outcome, started.elapsed());
         self.record(key, outcome).await;
@@ -122,8 +131,9 @@ impl Worker {
             Err(HandlerError::Reject { reason }) => {
                 return Outcome::Dead { error: reason.into_owned() };
             }
-            Err(HandlerError::Missing { reason }) => (reason, None),
-            Err(HandlerError::Retry { reason, after }) => (reason, after),
+            Err(
+                HandlerError::Retry { reason, after } | HandlerError::Missing { reason, after },
+            ) => (reason, after),
         };
         let error = reason.into_owned();
         if attempt >= self.settings.max_attempts {

@@ -56,7 +56,7 @@ impl Message {
 
     fn opens_with(&self, brackets: &[char]) -> bool {
         let text = self.0.trim_start_matches([' ', '\t', '\n', '\r']);
-        text.starts_with(brackets) && depth(&self.0) <= MAX_DEPTH
+        text.starts_with(brackets) && !is_deeper(&self.0, MAX_DEPTH)
     }
 }
 
@@ -127,16 +127,15 @@ impl<'de> Visitor<'de> for AttributesVisitor {
 #[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// How many arrays and objects of a JSON text stand inside each other at the deepest place.
+/// Whether more than `most` arrays and objects of a JSON text stand inside each other at some place.
 ///
 /// `serde_json` counts no levels where it skips or borrows a value, so the limit needs its own reader.
-pub fn depth(json: &str) -> usize {
-    // Counting brackets wherever they stand is much faster, and rarely leaves more to ask.
-    let brackets = json.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count();
-    if brackets < 2 {
-        return brackets;
+pub fn is_deeper(json: &str, most: usize) -> bool {
+    // Counting brackets wherever they stand is much faster, and hardly ever leaves more to ask.
+    if json.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count() <= most {
+        return false;
     }
-    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for byte in json.bytes() {
         match byte {
             _ if escaped => escaped = false,
@@ -144,19 +143,21 @@ pub fn depth(json: &str) -> usize {
             b'"' => in_string = !in_string,
             b'{' | b'[' if !in_string => {
                 depth += 1;
-                deepest = deepest.max(depth);
+                if depth > most {
+                    return true;
+                }
             }
             b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
             _ => {}
         }
     }
-    deepest
+    false
 }
 
 #[cfg(test)]
 mod tests {
     use super::Message;
-    use super::depth;
+    use super::is_deeper;
 
     #[test]
     fn objects_and_arrays_are_json_and_everything_else_is_text() {
@@ -170,7 +171,8 @@ mod tests {
 
     #[test]
     fn brackets_inside_strings_are_not_levels() {
-        assert_eq!(depth(r#"{"a":"[[[{{{","b":["\"[["]}"#), 2);
+        let two_levels = r#"{"a":"[[[{{{","b":["\"[["]}"#;
+        assert!(is_deeper(two_levels, 1) && !is_deeper(two_levels, 2));
         let nested = format!("{}{}", "[".repeat(127), "]".repeat(127));
         assert!(Message::new(nested.clone()).as_json().is_some());
         assert!(Message::new(format!("[{nested}]")).as_json().is_none());

@@ -14,7 +14,7 @@ pub use id::EventIds;
 pub use message::AmbiguousMessage;
 pub use message::Attributes;
 pub use message::Message;
-pub use message::depth;
+pub use message::is_deeper;
 pub use name::Action;
 pub use name::Dialect;
 pub use name::RecordKind;

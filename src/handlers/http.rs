@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use base64::Engine;
@@ -10,12 +9,10 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::Hmac;
 use hmac::KeyInit;
 use hmac::Mac;
-use jiff::Timestamp;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::header::HeaderMap;
 use reqwest::header::HeaderName;
 use reqwest::header::HeaderValue;
-use reqwest::header::RETRY_AFTER;
 use secrecy::ExposeSecret;
 use secrecy::SecretString;
 use sha2::Sha256;
@@ -89,10 +86,10 @@ impl Handler for HttpHandler {
             return Ok(reply(&answer));
         }
         let reason = format!("HTTP {}", status.as_u16());
+        let after = outbound::retry_after(response.headers(), self.clock.now());
         if status == reqwest::StatusCode::NOT_FOUND {
-            return Err(HandlerError::Missing { reason: reason.into() });
+            return Err(HandlerError::Missing { reason: reason.into(), after });
         }
-        let after = retry_after(response.headers(), self.clock.now());
         Err(HandlerError::Retry { reason: reason.into(), after })
     }
 }
@@ -130,16 +127,6 @@ async fn read(mut response: reqwest::Response) -> Result<Vec<u8>, HandlerError> 
         }
     }
     Ok(answer)
-}
-
-/// Seconds or a date (RFC 9110, 10.2.3).
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-    Duration::try_from(at.duration_since(now)).ok()
 }
 
 /// What failed, without the URL, which may hold a credential.

@@ -64,7 +64,7 @@ async fn ask(
         message: event.message.clone(),
         user: UserDetails::Unasked,
     };
-    let result = match state.inline.run(Arc::new(document), time).await {
+    let result = match state.inline.run(document, time).await {
         Ok(reply) => {
             event.reserved = true;
             event.subject.assign(reply.id);

@@ -1,10 +1,8 @@
 //! What a verified request means: whom it is about, what its answer owes, who else gets it. Stores nothing.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde_json::value::RawValue;
 
 use crate::config;
 use crate::config::CheckUrlReply;
@@ -114,27 +112,15 @@ fn employee(
             change,
             id,
             assigned_id: None,
+            changed_at: None,
             name,
             disabled: attributes.as_ref().and_then(disabled).filter(|_| settings.enabled),
-            attributes: attributes.map(|it| kept(settings, &it)).unwrap_or_default(),
+            attributes: attributes.map_or_else(|| "{}".to_owned(), |it| settings.kept(it.iter())),
         })),
         (None, Some(Change::Create)) => Subject::New(None),
         (_, _) => id.map_or(Subject::Nobody, Subject::Known),
     };
     Ok((subject, reply))
-}
-
-/// The attributes that the directory may keep.
-fn kept(
-    settings: &config::Directory,
-    attributes: &Attributes<'_>,
-) -> BTreeMap<String, Box<RawValue>> {
-    if !settings.enabled {
-        return BTreeMap::new();
-    }
-    let excluded = |name: &str| settings.exclude.iter().any(|it| it.eq_ignore_ascii_case(name));
-    let kept = attributes.iter().filter(|(name, _)| *name != "id" && !excluded(name));
-    kept.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 /// Tenants send it as a boolean, as text and as a number.
@@ -160,8 +146,9 @@ fn customer(settings: &config::Directory, event: &str, message: &Message) -> Sub
         change: if event == "USER_DELETE" { Change::Delete } else { Change::Update },
         id: Some(id.to_owned()),
         assigned_id: None,
+        changed_at: None,
         name: None,
-        attributes: BTreeMap::new(),
+        attributes: "{}".to_owned(),
         disabled: match event {
             "USER_DISABLE" if settings.enabled => Some(true),
             "USER_ENABLE" if settings.enabled => Some(false),

@@ -8,6 +8,8 @@ use uuid::Uuid;
 
 use crate::event::Dialect;
 use crate::event::Message;
+use crate::event::UserDetails;
+use crate::inbox::RecordChange;
 
 #[derive(Debug, Clone)]
 pub struct Claim {
@@ -51,6 +53,20 @@ pub struct StoredEvent {
     pub requested_at: Timestamp,
     pub received_at: Timestamp,
     pub message: Message,
+    /// What IDaaS said of the user, where it has been asked.
+    pub user: UserDetails,
+}
+
+/// What IDaaS says of the user that an event names, to be kept with the event.
+#[derive(Debug, Clone)]
+pub struct NewDetails {
+    /// The event's place in the order of arrival.
+    pub sequence: i64,
+    pub endpoint: String,
+    pub user: UserDetails,
+    /// What it means for the directory.
+    pub change: Option<RecordChange>,
+    pub now: Timestamp,
 }
 
 #[derive(Debug, Clone)]

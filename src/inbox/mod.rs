@@ -24,6 +24,7 @@ pub use delivery::Claimed;
 pub use delivery::Delivery;
 pub use delivery::DeliveryKey;
 pub use delivery::Finish;
+pub use delivery::NewDetails;
 pub use delivery::Outcome;
 pub use delivery::StoredEvent;
 pub use error::InboxError;
@@ -31,6 +32,7 @@ pub use error::OpenError;
 pub use record::Change;
 pub use record::Record;
 pub use record::RecordChange;
+pub use record::RecordQuery;
 pub use record::RecordRefusal;
 pub use sqlite::SqliteEditor;
 pub use sqlite::SqliteInbox;
@@ -39,6 +41,9 @@ pub use summary::DeliverySummary;
 pub use summary::EventFilter;
 pub use summary::EventSummary;
 pub use summary::State;
+
+/// Proof that a task is this process's alone; dropping it lets others have it.
+pub type Exclusive = Box<dyn std::any::Any + Send>;
 
 /// Where events rest between the answer and the handlers.
 ///
@@ -68,6 +73,15 @@ pub trait Inbox: Send + Sync {
     /// Ends an attempt. Without effect where the lease was lost and the delivery went to someone else;
     /// `false` says so.
     async fn finish(&self, finish: Finish) -> Result<bool, InboxError>;
+
+    /// Keeps what IDaaS said of an event's user, and brings the directory up to it.
+    async fn keep_details(&self, details: NewDetails) -> Result<(), InboxError>;
+
+    /// One page of the directory.
+    async fn records(&self, query: RecordQuery) -> Result<Vec<Record>, InboxError>;
+
+    /// Keeps a task to one process at a time, for as long as the guard lives. `None`: another one has it.
+    async fn exclusive(&self, task: &'static str) -> Result<Option<Exclusive>, InboxError>;
 
     /// Returns deliveries whose lease ran out to `waiting` and says how many there were.
     async fn recover(&self, now: Timestamp) -> Result<u64, InboxError>;

@@ -1,9 +1,6 @@
 //! Records of the directory and what events do to them. Decides nothing about ids; the store does, inside its transaction.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
-use serde_json::value::RawValue;
 
 use crate::event::RecordKind;
 
@@ -18,10 +15,12 @@ pub struct RecordChange {
     pub assigned_id: Option<String>,
     /// `username` or `code`, as received.
     pub name: Option<String>,
-    /// To be merged into what is known: an absent attribute is unchanged.
-    pub attributes: BTreeMap<String, Box<RawValue>>,
+    /// A JSON object to be merged into what is known: an absent attribute is unchanged.
+    pub attributes: String,
     /// `None` is unchanged.
     pub disabled: Option<bool>,
+    /// When IDaaS changed the record, where this is its word for it.
+    pub changed_at: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +31,13 @@ pub enum Change {
     Update,
     /// Marks the record; its name is free again, its id never is.
     Delete,
+    /// What the IDaaS API says of the record with this id, which settles the matter unless something newer is
+    /// known: a name that another record still has is taken from it.
+    Observe {
+        /// Brings a deleted record back. Not for a look-up beside other events: a deletion may have come
+        /// between it and its storing.
+        revives: bool,
+    },
 }
 
 /// Why the directory does not permit a change.
@@ -58,6 +64,18 @@ pub struct Record {
     /// A JSON object.
     pub attributes: String,
     pub updated_at: Timestamp,
+}
+
+/// Which records are meant, a page of them by endpoint and id.
+#[derive(Debug, Clone)]
+pub struct RecordQuery {
+    pub kind: RecordKind,
+    /// Every one, or this one.
+    pub endpoint: Option<String>,
+    pub deleted_too: bool,
+    /// Endpoint and id of the last record of the page before.
+    pub after: Option<(String, String)>,
+    pub most: usize,
 }
 
 /// The form in which names are compared: IDaaS ignores the case of usernames, not that of codes.

@@ -12,7 +12,7 @@ use serde::de::Visitor;
 use serde_json::value::RawValue;
 
 use crate::event::Dialect;
-use crate::event::depth;
+use crate::event::is_deeper;
 
 const MAX_DEPTH: usize = 127;
 const MAX_NONCE: usize = 128;
@@ -83,7 +83,7 @@ impl<'a> Request<'a> {
     /// Reads a body. `dialect` is what the endpoint insists on; `None` goes by the field names.
     pub fn parse(body: &'a [u8], dialect: Option<Dialect>) -> Result<Self, RequestError> {
         let body = str::from_utf8(body).map_err(|_position| RequestError::NotUtf8)?;
-        if depth(body) > MAX_DEPTH {
+        if is_deeper(body, MAX_DEPTH) {
             return Err(RequestError::TooDeep);
         }
         let fields: Fields<'_> = serde_json::from_str(body).map_err(|error| {

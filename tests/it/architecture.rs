@@ -19,11 +19,12 @@ crypto: config
 telemetry: config
 outbound:
 inbox: event
-dispatcher: clock config event inbox
+idaas: clock config outbound
+dispatcher: clock config event idaas inbox
 simulator: config crypto event protocol verifier
 handlers: clock config dispatcher event outbound
 http: clock config crypto dispatcher event inbox protocol verifier
-app: clock config dispatcher event handlers http inbox
+app: clock config dispatcher event handlers http idaas inbox
 cli: app clock config event inbox outbound simulator telemetry
 ";
 
@@ -35,8 +36,8 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("rusqlite", &["inbox"]),
     ("std::env", &["config"]),
     ("env::var", &["config"]),
-    // `handlers` and `outbound` read the statuses of others; the answers of this service are `http`'s alone.
-    ("StatusCode", &["http", "handlers", "outbound"]),
+    // `handlers` and `idaas` read the statuses of others; the answers of this service are `http`'s alone.
+    ("StatusCode", &["http", "handlers", "idaas", "outbound"]),
     ("http::StatusCode", &["http"]),
     ("axum", &["http"]),
     ("Timestamp::now", &["clock"]),

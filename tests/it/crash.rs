@@ -36,14 +36,20 @@ async fn nothing_acknowledged_is_lost_and_order_holds_over_ten_crashes() {
     let mut process = Process::start(settings).await;
     let (address, _) = watch::channel(process.url());
     let (end, _) = watch::channel(false);
+    let (tell, mut told) = watch::channel(());
     let mut senders: JoinSet<u64> = (0..SUBJECTS)
         .map(|subject| {
             let simulator = process.simulator(Dialect::Eiam);
-            send_in_order(subject, simulator, address.subscribe(), end.subscribe())
+            send_in_order(subject, simulator, address.subscribe(), end.subscribe(), tell.clone())
         })
         .collect();
-    for _ in 0..KILLS {
+    for kill in 0..KILLS {
         tokio::time::sleep(Duration::from_millis(random(50, 600))).await;
+        // At any moment, or at the worst: when somebody has just read that an event is safe.
+        if kill % 2 == 0 {
+            told.mark_unchanged();
+            told.changed().await.unwrap();
+        }
         process.kill9();
         process.restart().await;
         address.send_replace(process.url());
@@ -78,6 +84,7 @@ async fn send_in_order(
     simulator: Simulator,
     address: watch::Receiver<String>,
     ending: watch::Receiver<bool>,
+    tell: watch::Sender<()>,
 ) -> u64 {
     let client = outbound::client("http://").unwrap();
     let mut number = 0;
@@ -88,7 +95,10 @@ async fn send_in_order(
         loop {
             let url = address.borrow().clone();
             match post(&client, &url, &simulator, &callback).await {
-                Ok(answer) if answer.status == 200 => break,
+                Ok(answer) if answer.status == 200 => {
+                    tell.send_replace(());
+                    break;
+                }
                 // The answer to an earlier attempt was lost, the event was not.
                 Ok(answer) if answer.status == 409 && unanswered => break,
                 Ok(answer) => {

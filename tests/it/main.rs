@@ -17,6 +17,7 @@ mod config;
 mod connections;
 mod crash;
 mod delivery;
+mod idaas;
 mod identify;
 mod identities;
 mod inbox;

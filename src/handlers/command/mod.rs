@@ -61,9 +61,10 @@ impl CommandHandler {
         })?;
         match (status.code(), status.signal()) {
             (Some(0), _) => Ok(output),
-            (Some(MISSING), _) => {
-                Err(HandlerError::Missing { reason: format!("exit status {MISSING}").into() })
-            }
+            (Some(MISSING), _) => Err(HandlerError::Missing {
+                reason: format!("exit status {MISSING}").into(),
+                after: None,
+            }),
             (Some(code), _) => Err(HandlerError::retry(format!("exit status {code}"))),
             (None, Some(signal)) => Err(HandlerError::retry(format!("killed by signal {signal}"))),
             (None, None) => Err(HandlerError::retry("ended in an unknown way")),

@@ -155,7 +155,7 @@ async fn the_way_it_ends_decides_and_what_it_writes_is_told_nobody() {
     let folder = TempDir::new().unwrap();
     let noisy = |end: &str| script(&folder, &format!("echo canary; echo canary >&2; {end}"));
     assert_eq!(run(&noisy("exit 0"), b"{}").await, Ok("canary\n".to_owned()));
-    let missing = HandlerError::Missing { reason: "exit status 67".into() };
+    let missing = HandlerError::Missing { reason: "exit status 67".into(), after: None };
     assert_eq!(run(&noisy("exit 67"), b"{}").await, Err(missing));
     assert_eq!(reason(&noisy("exit 1")).await, "exit status 1");
     assert_eq!(reason(&noisy("exit 255")).await, "exit status 255");

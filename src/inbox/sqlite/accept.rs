@@ -123,8 +123,9 @@ fn hold(
 ) -> rusqlite::Result<()> {
     store
         .prepare_cached(
-            "INSERT OR REPLACE INTO duplicate_keys (endpoint, signed_at, mac, kept_until, sequence)
-             VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO duplicate_keys (endpoint, signed_at, mac, kept_until, sequence)
+             VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT DO UPDATE SET kept_until = excluded.kept_until, sequence = excluded.sequence",
         )?
         .execute(params![
             endpoint,

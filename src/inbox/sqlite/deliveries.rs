@@ -7,24 +7,29 @@ use rusqlite::Connection;
 use rusqlite::OptionalExtension;
 use rusqlite::Row;
 use rusqlite::params;
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::event::Dialect;
 use crate::event::Message;
+use crate::event::UserDetails;
 use crate::inbox::Claim;
 use crate::inbox::Claimed;
 use crate::inbox::Delivery;
 use crate::inbox::DeliveryKey;
 use crate::inbox::Finish;
+use crate::inbox::NewDetails;
 use crate::inbox::Outcome;
 use crate::inbox::StoredEvent;
+use crate::inbox::sqlite::directory;
 
 /// Rows that one pruning step may delete; more would hold up the events that wait for the writer.
 const PRUNED_AT_ONCE: i64 = 500;
 
 /// The columns that [`stored_event`] reads, in its order.
 pub(super) const EVENT_COLUMNS: &str = "events.id, events.endpoint, events.dialect, events.event, \
-     events.subject, events.requested_at, events.received_at, events.message";
+     events.subject, events.requested_at, events.received_at, events.message, \
+     details.sequence IS NOT NULL, details.user";
 
 pub(super) fn claim(store: &Connection, claim: &Claim) -> rusqlite::Result<Claimed> {
     let now = claim.now.as_millisecond();
@@ -33,6 +38,7 @@ pub(super) fn claim(store: &Connection, claim: &Claim) -> rusqlite::Result<Claim
         "SELECT {EVENT_COLUMNS}, due.sequence, due.attempts
          FROM deliveries AS due INDEXED BY deliveries_due
          JOIN events ON events.sequence = due.sequence
+         LEFT JOIN details ON details.sequence = due.sequence
          WHERE due.handler = ?1 AND due.state = 0 AND due.next_attempt_at <= ?2
          ORDER BY due.next_attempt_at, due.sequence
          LIMIT ?3"
@@ -40,9 +46,9 @@ pub(super) fn claim(store: &Connection, claim: &Claim) -> rusqlite::Result<Claim
     let most = i64::try_from(claim.most).unwrap_or(i64::MAX);
     let deliveries: Vec<Delivery> = due
         .query_map(params![&*claim.handler, now, most], |row| {
-            let attempts: u32 = row.get(9)?;
+            let attempts: u32 = row.get(11)?;
             let key = DeliveryKey {
-                sequence: row.get(8)?,
+                sequence: row.get(10)?,
                 handler: Arc::clone(&claim.handler),
                 attempt: attempts.saturating_add(1),
             };
@@ -119,43 +125,47 @@ fn admit_next(store: &Connection, key: &DeliveryKey, now: Timestamp) -> rusqlite
     }
 }
 
-/// Gives the oldest unfinished delivery of a subject a time of its own, and takes it from the others.
-///
-/// One that runs keeps its place, whatever is older: what was begun is not overtaken.
+/// Gives the oldest unfinished delivery of a subject a time, if it waits without one.
 pub(super) fn admit_oldest(
     store: &Connection,
     handler: &str,
     subject_key: i64,
     now: Timestamp,
 ) -> rusqlite::Result<()> {
-    let oldest: Option<(i64, bool)> = store
+    let oldest: Option<i64> = store
         .prepare_cached(
-            "SELECT sequence, next_attempt_at IS NOT NULL
-             FROM deliveries INDEXED BY deliveries_of_subject
+            "SELECT sequence FROM deliveries INDEXED BY deliveries_of_subject
              WHERE handler = ?1 AND subject_key = ?2 AND state <= 1
              ORDER BY sequence LIMIT 1",
         )?
-        .query_row(params![handler, subject_key], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row(params![handler, subject_key], |row| row.get(0))
         .optional()?;
-    let Some((oldest, false)) = oldest else { return Ok(()) };
-    let runs: bool = store
-        .prepare_cached(
-            "SELECT EXISTS (
-                 SELECT 1 FROM deliveries INDEXED BY deliveries_of_subject
-                 WHERE handler = ?1 AND subject_key = ?2 AND state <= 1 AND state = 1
-             )",
-        )?
-        .query_row(params![handler, subject_key], |row| row.get(0))?;
-    if runs {
-        return Ok(());
+    if let Some(oldest) = oldest {
+        store
+            .prepare_cached(
+                "UPDATE deliveries SET next_attempt_at = ?3
+                 WHERE sequence = ?1 AND handler = ?2 AND state = 0 AND next_attempt_at IS NULL",
+            )?
+            .execute(params![oldest, handler, now.as_millisecond()])?;
     }
+    Ok(())
+}
+
+/// Keeps the answer with the event, and brings the directory up to it; an event that is past its retention
+/// has no use for either.
+pub(super) fn keep_details(store: &Connection, details: &NewDetails) -> rusqlite::Result<()> {
+    let user = match &details.user {
+        UserDetails::Unasked => return Ok(()),
+        UserDetails::Missing => None,
+        UserDetails::Found(user) => Some(user.get()),
+    };
     store
-        .prepare_cached(
-            "UPDATE deliveries SET next_attempt_at = CASE sequence WHEN ?3 THEN ?4 END
-             WHERE handler = ?1 AND subject_key = ?2 AND state = 0
-               AND (sequence = ?3 OR next_attempt_at IS NOT NULL)",
-        )?
-        .execute(params![handler, subject_key, oldest, now.as_millisecond()])?;
+        .prepare_cached("INSERT OR REPLACE INTO details (sequence, user) VALUES (?1, ?2)")?
+        .execute(params![details.sequence, user])?;
+    if let Some(change) = &details.change {
+        // An observation is refused by nothing.
+        let _applied = directory::apply(store, &details.endpoint, change, details.now)?;
+    }
     Ok(())
 }
 
@@ -214,6 +224,7 @@ pub(super) fn prune(
         .collect::<rusqlite::Result<_>>()?;
     for sequence in &finished {
         store.prepare_cached("DELETE FROM deliveries WHERE sequence = ?1")?.execute([sequence])?;
+        store.prepare_cached("DELETE FROM details WHERE sequence = ?1")?.execute([sequence])?;
         store.prepare_cached("DELETE FROM events WHERE sequence = ?1")?.execute([sequence])?;
     }
     Ok((keys + finished.len()) as u64)
@@ -230,6 +241,13 @@ pub(super) fn stored_event(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
         requested_at: timestamp(row.get(5)?),
         received_at: timestamp(row.get(6)?),
         message: Message::new(row.get::<_, String>(7)?),
+        user: match (row.get(8)?, row.get::<_, Option<String>>(9)?) {
+            (false, _) => UserDetails::Unasked,
+            (true, None) => UserDetails::Missing,
+            (true, Some(user)) => {
+                RawValue::from_string(user).map_or(UserDetails::Unasked, UserDetails::Found)
+            }
+        },
     })
 }
 

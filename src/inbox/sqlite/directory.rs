@@ -1,5 +1,6 @@
 //! The directory inside the writer's transaction: which record an event means, which id it has, what it becomes. Commits nothing.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -29,6 +30,7 @@ struct Known {
     disabled: bool,
     deleted: bool,
     attributes: String,
+    changed_at: Option<i64>,
 }
 
 /// Which record the change means, without changing it. Fails where [`apply`] would, as far as that
@@ -53,6 +55,12 @@ pub(super) fn apply(
     now: Timestamp,
 ) -> rusqlite::Result<Result<Changed, RecordRefusal>> {
     let known = find(store, endpoint, change)?;
+    if matches!(change.change, Change::Observe { .. }) {
+        if known.as_ref().is_some_and(|known| is_newer(known, change)) {
+            return Ok(Ok(Changed { id: change.id.clone(), deletes_unknown: false }));
+        }
+        take_name(store, endpoint, change)?;
+    }
     if let Err(refusal) = check(store, endpoint, change, known.as_ref())? {
         return Ok(Err(refusal));
     }
@@ -72,6 +80,28 @@ pub(super) fn apply(
         }
     };
     Ok(Ok(Changed { id, deletes_unknown }))
+}
+
+fn is_newer(known: &Known, change: &RecordChange) -> bool {
+    let observed = change.changed_at.map(Timestamp::as_millisecond);
+    known.changed_at.is_some_and(|known| observed.is_none_or(|observed| observed < known))
+}
+
+/// Two records cannot have one name, so whoever had the observed one has been renamed meanwhile.
+fn take_name(store: &Connection, endpoint: &str, change: &RecordChange) -> rusqlite::Result<()> {
+    let Some(name) = &change.name else { return Ok(()) };
+    store
+        .prepare_cached(
+            "UPDATE directory SET name = NULL, name_key = NULL
+             WHERE endpoint = ?1 AND kind = ?2 AND name_key = ?3 AND deleted = 0 AND id IS NOT ?4",
+        )?
+        .execute(params![
+            endpoint,
+            kind_text(change.kind),
+            name_key(change.kind, name),
+            change.id
+        ])?;
+    Ok(())
 }
 
 /// A CREATE carries no id of ours; whatever stands in its `id` is an attribute of the tenant.
@@ -109,7 +139,9 @@ fn check(
             return Ok(Err(RecordRefusal::IdTaken));
         }
     }
-    if let Some(name) = &change.name
+    // Where the record was looked for by its name, that look-up has told already.
+    if carried_id(change).is_some()
+        && let Some(name) = &change.name
         && let Some(holder) = by_name(store, endpoint, change.kind, name)?
         && known.is_none_or(|known| known.id != holder.id && !known.deleted)
     {
@@ -127,8 +159,8 @@ fn insert(
 ) -> rusqlite::Result<()> {
     store
         .prepare_cached(
-            "INSERT INTO directory (endpoint, kind, id, name, name_key, disabled, attributes, updated_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO directory (endpoint, kind, id, name, name_key, disabled, attributes, updated_at, changed_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute(params![
             endpoint,
@@ -137,8 +169,9 @@ fn insert(
             change.name,
             change.name.as_deref().map(|name| name_key(change.kind, name)),
             change.disabled.unwrap_or_default(),
-            to_json(&change.attributes),
-            now.as_millisecond()
+            change.attributes,
+            now.as_millisecond(),
+            change.changed_at.map(Timestamp::as_millisecond)
         ])?;
     Ok(())
 }
@@ -152,23 +185,47 @@ fn update(
     now: Timestamp,
 ) -> rusqlite::Result<()> {
     let name = change.name.as_ref().or(known.name.as_ref());
-    store
-        .prepare_cached(
-            "UPDATE directory
-             SET name = ?4, name_key = ?5, disabled = ?6, deleted = ?7, attributes = ?8, updated_at = ?9
-             WHERE endpoint = ?1 AND kind = ?2 AND id = ?3",
-        )?
-        .execute(params![
-            endpoint,
-            kind_text(change.kind),
-            known.id,
-            name,
-            name.map(|name| name_key(change.kind, name)),
-            change.disabled.unwrap_or(known.disabled),
-            known.deleted || change.change == Change::Delete,
-            merged(&known.attributes, &change.attributes),
-            now.as_millisecond()
-        ])?;
+    let deleted = match change.change {
+        Change::Delete => true,
+        Change::Observe { revives: true } => false,
+        Change::Create | Change::Update | Change::Observe { revives: false } => known.deleted,
+    };
+    let disabled = change.disabled.unwrap_or(known.disabled);
+    let attributes = merged(&known.attributes, &change.attributes);
+    let at = now.as_millisecond();
+    let changed_at = change.changed_at.map(Timestamp::as_millisecond).or(known.changed_at);
+    let kind = kind_text(change.kind);
+    if (name, deleted) != (known.name.as_ref(), known.deleted) {
+        store
+            .prepare_cached(
+                "UPDATE directory
+                 SET name = ?4, name_key = ?5, disabled = ?6, deleted = ?7, attributes = ?8, updated_at = ?9,
+                     changed_at = ?10
+                 WHERE endpoint = ?1 AND kind = ?2 AND id = ?3",
+            )?
+            .execute(params![
+                endpoint,
+                kind,
+                known.id,
+                name,
+                name.map(|name| name_key(change.kind, name)),
+                disabled,
+                deleted,
+                attributes,
+                at,
+                changed_at
+            ])?;
+    } else if (disabled, &*attributes, changed_at)
+        != (known.disabled, &*known.attributes, known.changed_at)
+    {
+        // Without the name, its index needs no writing.
+        store
+            .prepare_cached(
+                "UPDATE directory SET disabled = ?4, attributes = ?5, updated_at = ?6, changed_at = ?7
+                 WHERE endpoint = ?1 AND kind = ?2 AND id = ?3",
+            )?
+            .execute(params![endpoint, kind, known.id, disabled, attributes, at, changed_at])?;
+    }
     Ok(())
 }
 
@@ -180,7 +237,7 @@ fn by_id(
 ) -> rusqlite::Result<Option<Known>> {
     store
         .prepare_cached(
-            "SELECT id, name, disabled, deleted, attributes FROM directory
+            "SELECT id, name, disabled, deleted, attributes, changed_at FROM directory
              WHERE endpoint = ?1 AND kind = ?2 AND id = ?3",
         )?
         .query_row(params![endpoint, kind_text(kind), id], known)
@@ -196,7 +253,7 @@ fn by_name(
 ) -> rusqlite::Result<Option<Known>> {
     store
         .prepare_cached(
-            "SELECT id, name, disabled, deleted, attributes FROM directory
+            "SELECT id, name, disabled, deleted, attributes, changed_at FROM directory
              INDEXED BY directory_by_name
              WHERE endpoint = ?1 AND kind = ?2 AND name_key = ?3 AND deleted = 0",
         )?
@@ -211,23 +268,19 @@ fn known(row: &Row<'_>) -> rusqlite::Result<Known> {
         disabled: row.get(2)?,
         deleted: row.get(3)?,
         attributes: row.get(4)?,
+        changed_at: row.get(5)?,
     })
 }
 
-fn merged(known: &str, change: &BTreeMap<String, Box<RawValue>>) -> String {
-    if change.is_empty() {
-        return known.to_owned();
+/// Attributes are in the order of their names, so what is the same reads the same.
+fn merged<'a>(known: &'a str, change: &'a str) -> Cow<'a, str> {
+    if known == change || change == "{}" {
+        return Cow::Borrowed(known);
     }
-    let mut attributes: BTreeMap<String, Box<RawValue>> =
-        serde_json::from_str(known).unwrap_or_default();
-    for (name, value) in change {
-        attributes.insert(name.clone(), value.clone());
-    }
-    to_json(&attributes)
-}
-
-fn to_json(attributes: &BTreeMap<String, Box<RawValue>>) -> String {
-    serde_json::to_string(attributes).unwrap_or_else(|_never| "{}".to_owned())
+    let read = |json| serde_json::from_str::<BTreeMap<String, &RawValue>>(json).unwrap_or_default();
+    let mut attributes = read(known);
+    attributes.extend(read(change));
+    serde_json::to_string(&attributes).map_or(Cow::Borrowed(known), Cow::Owned)
 }
 
 pub(super) fn kind_text(kind: RecordKind) -> &'static str {

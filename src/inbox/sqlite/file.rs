@@ -24,12 +24,13 @@ const APPLICATION_ID: i32 = 0x626d_6268;
 /// An open store with the lock that keeps other services away from it.
 pub(super) struct Store {
     pub(super) connection: Connection,
-    _lock: File,
+    /// Absent beside the service that has it.
+    _lock: Option<File>,
 }
 
 /// Opens or makes the store, ready to write.
 pub(super) fn open(path: &Path) -> Result<Store, OpenError> {
-    let lock = lock(path)?;
+    let lock = lock(path, "lock")?;
     // The file is made here, since SQLite would let everyone read it.
     OpenOptions::new()
         .create(true)
@@ -49,7 +50,14 @@ pub(super) fn open(path: &Path) -> Result<Store, OpenError> {
             .map_err(|cause| from_sqlite(path, cause))?;
     }
     schema::migrate(path, &mut connection)?;
-    Ok(Store { connection, _lock: lock })
+    Ok(Store { connection, _lock: Some(lock) })
+}
+
+/// Opens an existing store to store events in it beside the service that owns it.
+pub(super) fn open_beside(path: &Path) -> Result<Store, OpenError> {
+    let mut connection = open_to_edit(path)?;
+    prepare(&mut connection).map_err(|cause| from_sqlite(path, cause))?;
+    Ok(Store { connection, _lock: None })
 }
 
 /// Opens an existing store to look at it; writes nothing.
@@ -112,9 +120,9 @@ fn application_id(path: &Path, connection: &Connection) -> Result<i32, OpenError
 }
 
 /// A lock of the operating system: it ends with the process, also with `kill -9`.
-fn lock(path: &Path) -> Result<File, OpenError> {
+pub(super) fn lock(path: &Path, purpose: &str) -> Result<File, OpenError> {
     let mut beside = path.as_os_str().to_owned();
-    beside.push(".lock");
+    beside.push(format!(".{purpose}"));
     let lock = OpenOptions::new()
         .create(true)
         .truncate(false)

@@ -13,11 +13,15 @@ use crate::inbox::Acceptance;
 use crate::inbox::Claim;
 use crate::inbox::Claimed;
 use crate::inbox::DuplicateKey;
+use crate::inbox::Exclusive;
 use crate::inbox::Finish;
 use crate::inbox::Inbox;
 use crate::inbox::InboxError;
+use crate::inbox::NewDetails;
 use crate::inbox::NewEvent;
 use crate::inbox::OpenError;
+use crate::inbox::Record;
+use crate::inbox::RecordQuery;
 use crate::inbox::Reservation;
 use crate::inbox::Reserved;
 
@@ -46,6 +50,7 @@ const QUEUE: usize = 2048;
 pub struct SqliteInbox {
     /// Emptied by `close`, which lets the writer end.
     jobs: Arc<std::sync::RwLock<Option<mpsc::Sender<Job>>>>,
+    path: Arc<Path>,
     arrivals: watch::Receiver<u64>,
     ended: watch::Receiver<bool>,
 }
@@ -62,6 +67,16 @@ impl SqliteInbox {
         deliveries::recover(&store.connection, Timestamp::MAX, now)
             .and_then(|_recovered| accept::release_all(&store.connection))
             .map_err(|cause| file::from_sqlite(path, cause))?;
+        Self::start(path, store)
+    }
+
+    /// Opens an existing store beside the service that may own it: to store events and to look, not to run
+    /// deliveries.
+    pub fn open_beside(path: &Path) -> Result<Self, OpenError> {
+        Self::start(path, file::open_beside(path)?)
+    }
+
+    fn start(path: &Path, store: file::Store) -> Result<Self, OpenError> {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let (announce, arrivals) = watch::channel(0);
         let (end, ended) = watch::channel(false);
@@ -78,7 +93,7 @@ impl SqliteInbox {
                 path: path.to_owned(),
                 cause: cause.into(),
             })?;
-        Ok(Self { jobs: Arc::new(Some(jobs).into()), arrivals, ended })
+        Ok(Self { jobs: Arc::new(Some(jobs).into()), path: path.into(), arrivals, ended })
     }
 
     fn jobs(&self) -> Result<mpsc::Sender<Job>, InboxError> {
@@ -130,6 +145,27 @@ impl Inbox for SqliteInbox {
 
     async fn finish(&self, finish: Finish) -> Result<bool, InboxError> {
         self.queue(|reply| Job::Finish(finish, reply)).await
+    }
+
+    async fn keep_details(&self, details: NewDetails) -> Result<(), InboxError> {
+        self.queue(|reply| Job::KeepDetails(Box::new(details), reply)).await
+    }
+
+    async fn records(&self, query: RecordQuery) -> Result<Vec<Record>, InboxError> {
+        let path = Arc::clone(&self.path);
+        let read = move || match SqliteReader::open(&path) {
+            Ok(reader) => reader.records(&query),
+            Err(_) => Err(InboxError::Failed),
+        };
+        tokio::task::spawn_blocking(read).await.unwrap_or(Err(InboxError::Failed))
+    }
+
+    async fn exclusive(&self, task: &'static str) -> Result<Option<Exclusive>, InboxError> {
+        match file::lock(&self.path, task) {
+            Ok(lock) => Ok(Some(Box::new(lock))),
+            Err(OpenError::InUse { .. }) => Ok(None),
+            Err(_) => Err(InboxError::Failed),
+        }
     }
 
     async fn recover(&self, now: Timestamp) -> Result<u64, InboxError> {

@@ -16,6 +16,7 @@ use crate::inbox::EventSummary;
 use crate::inbox::InboxError;
 use crate::inbox::OpenError;
 use crate::inbox::Record;
+use crate::inbox::RecordQuery;
 use crate::inbox::State;
 use crate::inbox::sqlite::deliveries::EVENT_COLUMNS;
 use crate::inbox::sqlite::deliveries::stored_event;
@@ -58,18 +59,11 @@ impl SqliteReader {
         find().map_err(|cause: rusqlite::Error| file::while_running(&cause))
     }
 
-    /// Records of one kind by endpoint and id, one page: at most `most` after the record `after`.
-    pub fn records(
-        &self,
-        kind: RecordKind,
-        endpoint: Option<&str>,
-        deleted_too: bool,
-        after: Option<&Record>,
-        most: usize,
-    ) -> Result<Vec<Record>, InboxError> {
+    /// One page of the directory.
+    pub fn records(&self, query: &RecordQuery) -> Result<Vec<Record>, InboxError> {
+        let most = i64::try_from(query.most).unwrap_or(i64::MAX);
+        let (last_endpoint, last_id) = query.after.clone().unwrap_or_default();
         let find = || {
-            let most = i64::try_from(most).unwrap_or(i64::MAX);
-            let (last_endpoint, last_id) = after.map_or(("", ""), |it| (&it.endpoint, &it.id));
             self.0
                 .prepare_cached(
                     "SELECT endpoint, id, name, disabled, deleted, attributes, updated_at
@@ -79,8 +73,15 @@ impl SqliteReader {
                      ORDER BY endpoint, id LIMIT ?6",
                 )?
                 .query_map(
-                    params![kind_text(kind), endpoint, deleted_too, last_endpoint, last_id, most],
-                    |row| record(kind, row),
+                    params![
+                        kind_text(query.kind),
+                        query.endpoint,
+                        query.deleted_too,
+                        last_endpoint,
+                        last_id,
+                        most
+                    ],
+                    |row| record(query.kind, row),
                 )?
                 .collect::<rusqlite::Result<_>>()
         };
@@ -131,7 +132,8 @@ impl SqliteReader {
 
 fn select_events() -> String {
     format!(
-        "SELECT {EVENT_COLUMNS}, events.sequence, events.nonce, events.timestamp, {EVENT_STATE} FROM events"
+        "SELECT {EVENT_COLUMNS}, events.sequence, events.nonce, events.timestamp, {EVENT_STATE}
+         FROM events LEFT JOIN details ON details.sequence = events.sequence"
     )
 }
 
@@ -190,10 +192,10 @@ pub(super) fn conditions(
 fn event_summary(row: &Row<'_>) -> rusqlite::Result<EventSummary> {
     Ok(EventSummary {
         event: stored_event(row)?,
-        sequence: row.get(8)?,
-        nonce: row.get(9)?,
-        timestamp: row.get(10)?,
-        state: state(row.get(11)?),
+        sequence: row.get(10)?,
+        nonce: row.get(11)?,
+        timestamp: row.get(12)?,
+        state: state(row.get(13)?),
         deliveries: Vec::new(),
     })
 }

@@ -14,6 +14,7 @@ use crate::inbox::Claimed;
 use crate::inbox::DuplicateKey;
 use crate::inbox::Finish;
 use crate::inbox::InboxError;
+use crate::inbox::NewDetails;
 use crate::inbox::NewEvent;
 use crate::inbox::Reservation;
 use crate::inbox::Reserved;
@@ -38,6 +39,7 @@ pub(super) enum Job {
     Release(Arc<str>, DuplicateKey, Reply<()>),
     Claim(Claim, Reply<Claimed>),
     Finish(Finish, Reply<bool>),
+    KeepDetails(Box<NewDetails>, Reply<()>),
     Recover(Timestamp, Reply<u64>),
     Prune { now: Timestamp, finished_before: Timestamp, reply: Reply<u64> },
     Check(Reply<()>),
@@ -137,6 +139,10 @@ impl Writer {
             }
             Job::Claim(claim, _) => Done::Claimed(deliveries::claim(store, claim)?),
             Job::Finish(finish, _) => Done::Finished(deliveries::finish(store, finish)?),
+            Job::KeepDetails(details, _) => {
+                deliveries::keep_details(store, details)?;
+                Done::Nothing
+            }
             Job::Recover(now, _) => Done::Rows(deliveries::recover(store, *now, *now)?),
             Job::Prune { now, finished_before, .. } => {
                 Done::Rows(deliveries::prune(store, *now, *finished_before)?)
@@ -210,7 +216,10 @@ fn answer(job: Job, done: Done) {
         (Job::Recover(_, reply) | Job::Prune { reply, .. }, Done::Rows(rows)) => {
             tell(reply, Ok(rows));
         }
-        (Job::Check(reply) | Job::Release(_, _, reply), Done::Nothing) => tell(reply, Ok(())),
+        (
+            Job::Check(reply) | Job::Release(_, _, reply) | Job::KeepDetails(_, reply),
+            Done::Nothing,
+        ) => tell(reply, Ok(())),
         (job, _) => refuse(job, InboxError::Failed),
     }
 }
@@ -222,7 +231,9 @@ fn refuse(job: Job, error: InboxError) {
         Job::Claim(_, reply) => tell(reply, Err(error)),
         Job::Finish(_, reply) => tell(reply, Err(error)),
         Job::Recover(_, reply) | Job::Prune { reply, .. } => tell(reply, Err(error)),
-        Job::Check(reply) | Job::Release(_, _, reply) => tell(reply, Err(error)),
+        Job::Check(reply) | Job::Release(_, _, reply) | Job::KeepDetails(_, reply) => {
+            tell(reply, Err(error));
+        }
     }
 }
 

@@ -316,6 +316,7 @@ pub(super) async fn order_holds_under_any_outcomes(place: &impl Stores) {
         assert_eq!(subjects.len(), running.len(), "one attempt of a subject at a time");
         if running.is_empty() || next(4) == 0 {
             now += 1;
+            assert!(now < 5_000, "a subject is stuck: {ended:?}");
             continue;
         }
         let picked = usize::try_from(next(running.len() as u64)).unwrap();
