@@ -108,7 +108,6 @@ fn meant(store: &Connection, filter: &EventFilter) -> rusqlite::Result<Vec<Meant
         .collect()
 }
 
-/// Restores the rule that of each subject only the oldest unfinished delivery has a time of its own.
 fn admit(store: &Connection, delivery: &Meant, now: Timestamp) -> rusqlite::Result<()> {
     let Some(subject_key) = delivery.subject_key else {
         // Without a subject there is no order to keep.
@@ -120,29 +119,5 @@ fn admit(store: &Connection, delivery: &Meant, now: Timestamp) -> rusqlite::Resu
             .execute(params![delivery.sequence, delivery.handler, now.as_millisecond()])?;
         return Ok(());
     };
-    let of_subject = params![delivery.handler, subject_key];
-    let runs: bool = store
-        .prepare_cached(
-            "SELECT EXISTS (
-                 SELECT 1 FROM deliveries INDEXED BY deliveries_of_subject
-                 WHERE handler = ?1 AND subject_key = ?2 AND state <= 1 AND state = 1
-             )",
-        )?
-        .query_row(of_subject, |row| row.get(0))?;
-    // What was begun is not overtaken, whatever is older; the next one is admitted when it ends.
-    if runs {
-        return Ok(());
-    }
-    store
-        .prepare_cached(
-            "UPDATE deliveries INDEXED BY deliveries_of_subject SET next_attempt_at = NULL
-             WHERE handler = ?1 AND subject_key = ?2 AND state <= 1 AND next_attempt_at IS NOT NULL
-               AND sequence > (
-                   SELECT min(oldest.sequence) FROM deliveries AS oldest
-                   INDEXED BY deliveries_of_subject
-                   WHERE oldest.handler = ?1 AND oldest.subject_key = ?2 AND oldest.state <= 1
-               )",
-        )?
-        .execute(of_subject)?;
-    deliveries::admit_oldest(store, &delivery.handler, subject_key, now)
+    deliveries::restore_order(store, &delivery.handler, subject_key, now)
 }

@@ -73,7 +73,7 @@ async fn what_an_inline_handler_refuses_has_never_come() {
     service.drained().await;
     let before = rows(&service.store());
     let verdicts: [(Say, u16, &str); 4] = [
-        (|| Err(HandlerError::Missing { reason: "gone".into() }), 404, MISSING),
+        (|| Err(HandlerError::Missing { reason: "gone".into(), after: None }), 404, MISSING),
         (|| Err(HandlerError::retry("canary")), 500, FAILED),
         (|| Err(HandlerError::reject("canary")), 500, FAILED),
         (|| panic!("canary"), 500, FAILED),

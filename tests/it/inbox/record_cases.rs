@@ -1,6 +1,5 @@
 //! The promises of [`Inbox`] about reserved keys, records and ids, each against a store that holds nothing yet.
 
-use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -33,8 +32,9 @@ fn change(change: Change, id: Option<&str>, name: Option<&str>) -> RecordChange 
         id: id.map(str::to_owned),
         assigned_id: None,
         name: name.map(str::to_owned),
-        attributes: BTreeMap::new(),
+        attributes: "{}".to_owned(),
         disabled: None,
+        changed_at: None,
     }
 }
 

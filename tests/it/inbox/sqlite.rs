@@ -1,6 +1,5 @@
 //! What only a file can get into: crashes, foreign contents, full disks, locks. The promises themselves are in `cases`.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
@@ -270,14 +269,15 @@ async fn a_store_of_the_first_version_gets_a_directory_that_fills_with_what_come
         id: Some("user-1".to_owned()),
         assigned_id: None,
         name: None,
-        attributes: BTreeMap::new(),
+        attributes: "{}".to_owned(),
         disabled: Some(true),
+        changed_at: None,
     };
     let subject = Subject::Record(Box::new(change));
     store(&inbox, NewEvent { subject, ..event(None) }).await;
     assert_eq!(users(), [["default", "user-1", "1", "0"]]);
     let versions = query(&reader, "SELECT version FROM schema_versions ORDER BY version");
-    assert_eq!(versions, [["1"], ["2"]]);
+    assert_eq!(versions, [["1"], ["2"], ["3"]]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

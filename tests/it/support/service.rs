@@ -20,6 +20,7 @@ use bamboohook::inbox::DeliverySummary;
 use bamboohook::inbox::EventFilter;
 use bamboohook::inbox::EventSummary;
 use bamboohook::inbox::Record;
+use bamboohook::inbox::RecordQuery;
 use bamboohook::inbox::SqliteReader;
 use bamboohook::inbox::State;
 use bamboohook::outbound;
@@ -194,7 +195,9 @@ impl Service {
     /// All records of a kind, deleted ones too, by endpoint and id.
     pub(crate) fn records(&self, kind: RecordKind) -> Vec<Record> {
         let reader = SqliteReader::open(&self.store()).unwrap();
-        reader.records(kind, None, true, None, usize::MAX).unwrap()
+        let everything =
+            RecordQuery { kind, endpoint: None, deleted_too: true, after: None, most: usize::MAX };
+        reader.records(&everything).unwrap()
     }
 
     /// The record of this id at any endpoint.
