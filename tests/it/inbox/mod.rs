@@ -86,5 +86,6 @@ on_every_store! {
         a_name_that_was_taken_meanwhile_is_refused_after_all,
         pruning_takes_reservations_that_are_over,
         deliveries_of_a_new_record_keep_their_order,
+        what_idaas_says_of_a_deleted_record_takes_no_name_from_a_live_one,
     }
 }

@@ -309,3 +309,21 @@ pub(super) async fn deliveries_of_a_new_record_keep_their_order(place: &impl Sto
         assert!(finish(&inbox, &claimed[0], 0, Outcome::Done).await);
     }
 }
+
+pub(super) async fn what_idaas_says_of_a_deleted_record_takes_no_name_from_a_live_one(
+    place: &impl Stores,
+) {
+    let inbox = place.open(at(0)).await;
+    let gone = id_of(&inbox, create("zhang")).await;
+    store(&inbox, delete(&gone)).await;
+    let live = id_of(&inbox, create("zhang")).await;
+    let observe = |revives| about(change(Change::Observe { revives }, Some(&gone), Some("zhang")));
+    store(&inbox, observe(false)).await;
+    assert_eq!(id_of(&inbox, create("zhang")).await, live);
+    store(&inbox, observe(true)).await;
+    assert_eq!(
+        id_of(&inbox, create("zhang")).await,
+        gone,
+        "the live one has been renamed meanwhile"
+    );
+}
