@@ -20,6 +20,7 @@ mod delivery;
 mod details;
 mod idaas;
 mod identify;
+mod identities;
 mod inbox;
 mod leaks;
 mod messages;
