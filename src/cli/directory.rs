@@ -6,13 +6,15 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use clap::ValueEnum;
-use serde_json::Value;
-use serde_json::json;
+use serde::Serialize;
+use serde_json::value::RawValue;
 
 use crate::app;
 use crate::cli::print;
 use crate::config::Config;
+use crate::event::Message;
 use crate::event::RecordKind;
+use crate::event::printable;
 use crate::event::rfc3339;
 use crate::inbox::Record;
 use crate::inbox::RecordQuery;
@@ -67,7 +69,7 @@ fn list(args: &DirectoryArgs, store: &SqliteReader, out: &mut impl Write) -> any
         query.after = Some((last.endpoint.clone(), last.id.clone()));
         for record in &page {
             if args.json {
-                writeln!(out, "{}", to_json(record))?;
+                writeln!(out, "{}", to_json(record)?)?;
             } else {
                 print_line(record, out)?;
             }
@@ -75,32 +77,75 @@ fn list(args: &DirectoryArgs, store: &SqliteReader, out: &mut impl Write) -> any
     }
 }
 
-fn to_json(record: &Record) -> Value {
-    let attributes: Value = serde_json::from_str(&record.attributes).unwrap_or_default();
-    let attribute = |name: &str| attributes.get(name).cloned().unwrap_or_default();
-    match record.kind {
-        RecordKind::User => json!({
-            "endpoint": record.endpoint,
-            "id": record.id,
-            "username": record.name,
-            "disabled": record.disabled,
-            "deleted": record.deleted,
-            "attributes": attributes,
-            "updated_at": rfc3339(record.updated_at),
+#[derive(Serialize)]
+struct User<'a> {
+    endpoint: &'a str,
+    id: &'a str,
+    username: Option<&'a str>,
+    disabled: bool,
+    deleted: bool,
+    /// As they are stored, so that numbers of any size keep their digits.
+    attributes: &'a RawValue,
+    updated_at: String,
+}
+
+#[derive(Serialize)]
+struct Organization<'a> {
+    endpoint: &'a str,
+    id: &'a str,
+    code: Option<&'a str>,
+    name: Option<String>,
+    parent_id: Option<String>,
+    disabled: bool,
+    deleted: bool,
+    attributes: &'a RawValue,
+    updated_at: String,
+}
+
+fn to_json(record: &Record) -> anyhow::Result<String> {
+    let Record { endpoint, id, name, disabled, deleted, .. } = record;
+    let (endpoint, id, disabled, deleted) = (&**endpoint, &**id, *disabled, *deleted);
+    let attributes: &RawValue = serde_json::from_str(&record.attributes)?;
+    let updated_at = rfc3339(record.updated_at);
+    let line = match record.kind {
+        RecordKind::User => {
+            let username = name.as_deref();
+            let user = User { endpoint, id, username, disabled, deleted, attributes, updated_at };
+            serde_json::to_string(&user)
+        }
+        RecordKind::Organization => serde_json::to_string(&Organization {
+            endpoint,
+            id,
+            code: name.as_deref(),
+            name: attribute(record, "name"),
+            parent_id: parent(record),
+            disabled,
+            deleted,
+            attributes,
+            updated_at,
         }),
-        RecordKind::Organization => json!({
-            "endpoint": record.endpoint,
-            "id": record.id,
-            "code": record.name,
-            "name": attribute("name"),
-            // The application's own, or that of IDaaS.
-            "parent_id": if attribute("parentId").is_null() { attribute("parent_id") } else { attribute("parentId") },
-            "disabled": record.disabled,
-            "deleted": record.deleted,
-            "attributes": attributes,
-            "updated_at": rfc3339(record.updated_at),
-        }),
-    }
+    };
+    Ok(line?)
+}
+
+/// The text of an attribute, as the SQL views show it.
+fn attribute(record: &Record, name: &str) -> Option<String> {
+    let message = Message::new(&*record.attributes);
+    message.attributes().ok().flatten()?.text(name)
+}
+
+/// As the tenant sends it, or as IDaaS names it.
+fn parent(record: &Record) -> Option<String> {
+    attribute(record, "parentId").or_else(|| attribute(record, "parent_id"))
+}
+
+/// The first of several organisations is the primary one (PROTOCOL.md 5).
+fn organization(record: &Record) -> Option<String> {
+    let primary = || {
+        let message = Message::new(&*record.attributes);
+        message.attributes().ok().flatten()?.first("organizationIds")
+    };
+    attribute(record, "organizationId").or_else(primary).or_else(|| attribute(record, "org_id"))
 }
 
 fn print_line(record: &Record, out: &mut impl Write) -> std::io::Result<()> {
@@ -109,19 +154,18 @@ fn print_line(record: &Record, out: &mut impl Write) -> std::io::Result<()> {
         (false, true) => "disabled",
         (false, false) => "live",
     };
-    // The application's own, or that of IDaaS.
-    let parents = match record.kind {
-        RecordKind::User => ["organizationId", "org_id"],
-        RecordKind::Organization => ["parentId", "parent_id"],
+    let parent = match record.kind {
+        RecordKind::User => organization(record),
+        RecordKind::Organization => parent(record),
     };
-    let attributes: Value = serde_json::from_str(&record.attributes).unwrap_or_default();
+    let shown = |text: Option<&str>| text.map_or_else(|| "-".to_owned(), printable);
     writeln!(
         out,
         "{:10}  {:36}  {:8}  {:20}  {}",
         record.endpoint,
-        record.id,
+        printable(&record.id),
         state,
-        record.name.as_deref().unwrap_or("-"),
-        parents.iter().find_map(|it| attributes.get(it)?.as_str()).unwrap_or("-"),
+        shown(record.name.as_deref()),
+        shown(parent.as_deref()),
     )
 }

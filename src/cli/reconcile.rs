@@ -14,6 +14,7 @@ use crate::cli::print;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::event::RecordKind;
+use crate::event::printable;
 use crate::reconcile::Counts;
 use crate::reconcile::Difference;
 use crate::reconcile::Progress;
@@ -83,10 +84,9 @@ fn print_difference(
             Step::Update => '~',
             Step::Delete => '-',
         };
-        let name = name.as_deref().unwrap_or("-");
-        let line = format!("{sign} {:12}  {endpoint:10}  {id:36}  {name}", singular(*kind));
-        // A name may hold anything, also what moves the cursor.
-        writeln!(out, "{}", line.replace(char::is_control, "?"))?;
+        let (kind, id) = (singular(*kind), printable(id));
+        let name = name.as_deref().map_or_else(|| "-".to_owned(), printable);
+        writeln!(out, "{sign} {kind:12}  {endpoint:10}  {id:36}  {name}")?;
     }
     Ok(())
 }

@@ -75,16 +75,26 @@ impl Attributes<'_> {
 
     /// The text of a string, a number or a boolean, whichever way the sender writes it.
     pub fn text(&self, attribute: &str) -> Option<String> {
-        match self.0.get(attribute)?.get() {
-            "null" => None,
-            raw if raw.starts_with('"') => serde_json::from_str(raw).ok(),
-            raw if raw.starts_with(['{', '[']) => None,
-            raw => Some(raw.to_owned()),
-        }
+        text(self.0.get(attribute)?)
+    }
+
+    /// The text of the first item of a list.
+    pub fn first(&self, attribute: &str) -> Option<String> {
+        let items: Vec<&RawValue> = serde_json::from_str(self.0.get(attribute)?.get()).ok()?;
+        text(items.first()?)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &RawValue)> {
         self.0.iter().map(|(name, value)| (name.as_ref(), *value))
+    }
+}
+
+fn text(value: &RawValue) -> Option<String> {
+    match value.get() {
+        "null" => None,
+        raw if raw.starts_with('"') => serde_json::from_str(raw).ok(),
+        raw if raw.starts_with(['{', '[']) => None,
+        raw => Some(raw.to_owned()),
     }
 }
 
@@ -178,6 +188,16 @@ mod tests {
         for absent in ["username", "name", "x", "other"] {
             assert_eq!(attributes.name(absent), None, "{absent}");
         }
+    }
+
+    #[test]
+    fn the_first_of_a_list_is_the_text_of_its_first_item() {
+        let message = Message::new(r#"{"a":[7,"x"],"b":["x"],"c":[],"d":[[1]],"e":"x","f":null}"#);
+        let attributes = message.attributes().unwrap().unwrap();
+        let first: Vec<_> =
+            ["a", "b", "c", "d", "e", "f", "g"].map(|it| attributes.first(it)).into();
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(first, [some("7"), some("x"), None, None, None, None, None]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod id;
 mod message;
 mod name;
 mod pattern;
+mod printable;
 
 pub use document::Document;
 pub use document::UserDetails;
@@ -21,3 +22,4 @@ pub use name::is_known;
 pub use name::routed;
 pub use pattern::Pattern;
 pub use pattern::PatternError;
+pub use printable::printable;

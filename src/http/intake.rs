@@ -44,7 +44,9 @@ pub(super) fn read(
     }
     let action = Action::of(request.dialect, &event);
     let (subject, reply) = match (request.dialect, action) {
-        (Dialect::Ciam, _) => (customer(&event, &message), Reply::Text(String::new())),
+        (Dialect::Ciam, _) => {
+            (customer(&state.directory, &event, &message), Reply::Text(String::new()))
+        }
         (Dialect::Eiam, Action::CheckUrl) => {
             let reply = match endpoint.settings.check_url_reply {
                 CheckUrlReply::Echo => message.as_str(),
@@ -131,7 +133,7 @@ fn disabled(attributes: &Attributes<'_>) -> Option<bool> {
 }
 
 /// The message of a CIAM event is the bare id of a user (PROTOCOL.md, head).
-fn customer(event: &str, message: &Message) -> Subject {
+fn customer(settings: &config::Directory, event: &str, message: &Message) -> Subject {
     let id = message.as_str().trim();
     if !(1..=LONGEST_SUBJECT).contains(&id.len()) || id.chars().any(char::is_control) {
         return Subject::Nobody;
@@ -148,8 +150,8 @@ fn customer(event: &str, message: &Message) -> Subject {
         name: None,
         attributes: "{}".to_owned(),
         disabled: match event {
-            "USER_DISABLE" => Some(true),
-            "USER_ENABLE" => Some(false),
+            "USER_DISABLE" if settings.enabled => Some(true),
+            "USER_ENABLE" if settings.enabled => Some(false),
             _ => None,
         },
     }))

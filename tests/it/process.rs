@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpListener;
-use std::process::Output;
 use std::time::Duration;
 
 use bamboohook::config::Config;
@@ -26,7 +25,12 @@ use crate::support::process::Process;
 use crate::support::process::Settings;
 use crate::support::process::bamboohook;
 use crate::support::process::command;
+use crate::support::process::failed;
+use crate::support::process::json_lines;
+use crate::support::process::keys;
 use crate::support::process::post;
+use crate::support::process::stderr;
+use crate::support::process::stdout;
 use crate::support::sink::Sink;
 use crate::support::sink::Told;
 use crate::support::wait::eventually;
@@ -60,21 +64,6 @@ const CIAM_EVENTS: [&str; 13] = [
 async fn with_sink(sink: &Sink, lines: &str, server: &str) -> Process {
     let settings = Settings { server: server.to_owned(), ..Settings::default() };
     Process::start(settings.with_http_handler(sink.url(), lines)).await
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-/// The text of stderr of a command that has to fail like this.
-fn failed(output: &Output, code: i32) -> String {
-    let text = stderr(output);
-    assert_eq!(output.status.code(), Some(code), "{text}");
-    text
 }
 
 /// A callback whose head and some of whose body the service has, and for the rest of which it waits.
@@ -330,13 +319,8 @@ async fn check_config_prints_what_is_in_force_and_no_secret() {
 
 /// The lines of `events list --json` with these filters.
 async fn list(process: &Process, filters: &[&str]) -> Vec<Value> {
-    let output = process.command(&[&["events", "list", "--json"], filters].concat()).await;
-    assert_eq!(output.status.code(), Some(0), "{filters:?}: {}", stderr(&output));
-    stdout(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-fn keys(object: &Value) -> Vec<&str> {
-    object.as_object().unwrap().keys().map(String::as_str).collect()
+    let arguments = [&["events", "list", "--json"], filters].concat();
+    json_lines(&process.command(&arguments).await)
 }
 
 /// One event done, one dead, one that waits for another attempt, and one for nobody, in this order.
@@ -419,9 +403,9 @@ async fn events_are_shown_with_the_promised_fields() {
         ["deliveries", "dialect", "endpoint", "event", "id", "received_at", "state", "subject"];
     let delivery_fields = ["attempts", "handler", "last_error", "next_attempt_at", "state"];
     for event in &events {
-        assert_eq!(sorted(keys(event)), fields);
+        assert_eq!(keys(event), fields);
         for delivery in event["deliveries"].as_array().unwrap() {
-            assert_eq!(sorted(keys(delivery)), delivery_fields);
+            assert_eq!(keys(delivery), delivery_fields);
         }
     }
     let [check, org, bad, fine] = &*events else { panic!("{events:?}") };
@@ -451,7 +435,9 @@ async fn events_are_shown_with_the_promised_fields() {
     };
     let shown: Value = serde_json::from_str(&show(&["--json"]).await).unwrap();
     let more = ["nonce", "status", "timestamp"];
-    assert_eq!(sorted(keys(&shown)), sorted([&fields[..], &more].concat()));
+    let mut all = [&fields[..], &more].concat();
+    all.sort_unstable();
+    assert_eq!(keys(&shown), all);
     assert_eq!(shown["status"], 200);
     assert_eq!(show(&["--json"]).await.lines().count(), 1);
     assert!(!show(&[]).await.contains("18998765432"));
@@ -464,11 +450,6 @@ async fn events_are_shown_with_the_promised_fields() {
     let plain = stdout(&process.command(&["events", "list"]).await);
     assert_eq!(plain.lines().count(), 4);
     assert!(plain.contains("HTTP 500") && !plain.contains("18998765432"), "{plain}");
-}
-
-fn sorted<T: Ord>(mut items: Vec<T>) -> Vec<T> {
-    items.sort();
-    items
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use crate::cli::print;
 use crate::clock::Clock;
 use crate::clock::SystemClock;
 use crate::config::Config;
+use crate::event::printable;
 use crate::event::rfc3339;
 use crate::inbox::EventSummary;
 use crate::inbox::SqliteReader;
@@ -135,7 +136,7 @@ fn print_line(summary: &EventSummary, out: &mut impl Write) -> std::io::Result<(
         summary.state.as_str(),
         event.event,
         event.endpoint,
-        event.subject.as_deref().unwrap_or("-"),
+        event.subject.as_deref().map_or_else(|| "-".to_owned(), printable),
     )?;
     for delivery in &summary.deliveries {
         write!(out, "  {}={}", delivery.handler, delivery.state.as_str())?;

@@ -30,16 +30,16 @@ enum EventsCommand {
     Show(look::ShowArgs),
     /// Make deliveries due at once, with all their attempts before them
     ///
-    /// Of the events that are meant: the deliveries that are dead or waiting; with --state done those
-    /// that are done.
+    /// Of the events that are meant: the deliveries that are dead or waiting; with --state only those in
+    /// that state, which is how those that are done come again.
     #[command(
         after_help = "Example:\n  bamboohook events retry --state dead --handler people --since 1d"
     )]
     Retry(change::ChangeArgs),
     /// Give deliveries up
     ///
-    /// Of the events that are meant: the deliveries that are dead or waiting. They are then done, and
-    /// their subjects' next ones are due.
+    /// Of the events that are meant: the deliveries that are dead or waiting; with --state only those in
+    /// that state. They are then done, and their subjects' next ones are due.
     #[command(
         after_help = "Example:\n  bamboohook events discard 0197f1a0-7c1e-7b30-9d5c-2f6d0a4b8e11 --yes"
     )]

@@ -107,25 +107,64 @@ pub(super) fn finish(store: &Connection, finish: &Finish) -> rusqlite::Result<bo
             next_attempt_at,
             error
         ])?;
-    if changed == 1 && matches!(finish.outcome, Outcome::Done | Outcome::Dead { .. }) {
-        admit_next(store, key, finish.now)?;
+    if changed == 1
+        && let Some(subject_key) = subject_key(store, key)?
+    {
+        match finish.outcome {
+            Outcome::Done | Outcome::Dead { .. } => {
+                admit_oldest(store, &key.handler, subject_key, finish.now)?;
+            }
+            Outcome::Retry { .. } | Outcome::Released => {
+                restore_order(store, &key.handler, subject_key, finish.now)?;
+            }
+        }
     }
     Ok(changed == 1)
 }
 
-/// Makes the oldest unfinished delivery of the subject due, now that the one before it is finished.
-fn admit_next(store: &Connection, key: &DeliveryKey, now: Timestamp) -> rusqlite::Result<()> {
-    let subject_key: Option<i64> = store
+fn subject_key(store: &Connection, key: &DeliveryKey) -> rusqlite::Result<Option<i64>> {
+    store
         .prepare_cached("SELECT subject_key FROM deliveries WHERE sequence = ?1 AND handler = ?2")?
-        .query_row(params![key.sequence, &*key.handler], |row| row.get(0))?;
-    match subject_key {
-        Some(subject_key) => admit_oldest(store, &key.handler, subject_key, now),
-        None => Ok(()),
+        .query_row(params![key.sequence, &*key.handler], |row| row.get(0))
+}
+
+/// Restores the rule that of each subject only the oldest unfinished delivery has a time of its own: one that
+/// was asked for again may be older than the one that had it.
+pub(super) fn restore_order(
+    store: &Connection,
+    handler: &str,
+    subject_key: i64,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    let of_subject = params![handler, subject_key];
+    let runs: bool = store
+        .prepare_cached(
+            "SELECT EXISTS (
+                 SELECT 1 FROM deliveries INDEXED BY deliveries_of_subject
+                 WHERE handler = ?1 AND subject_key = ?2 AND state <= 1 AND state = 1
+             )",
+        )?
+        .query_row(of_subject, |row| row.get(0))?;
+    // What was begun is not overtaken, whatever is older; the next one is admitted when it ends.
+    if runs {
+        return Ok(());
     }
+    store
+        .prepare_cached(
+            "UPDATE deliveries INDEXED BY deliveries_of_subject SET next_attempt_at = NULL
+             WHERE handler = ?1 AND subject_key = ?2 AND state <= 1 AND next_attempt_at IS NOT NULL
+               AND sequence > (
+                   SELECT min(oldest.sequence) FROM deliveries AS oldest
+                   INDEXED BY deliveries_of_subject
+                   WHERE oldest.handler = ?1 AND oldest.subject_key = ?2 AND oldest.state <= 1
+               )",
+        )?
+        .execute(of_subject)?;
+    admit_oldest(store, handler, subject_key, now)
 }
 
 /// Gives the oldest unfinished delivery of a subject a time, if it waits without one.
-pub(super) fn admit_oldest(
+fn admit_oldest(
     store: &Connection,
     handler: &str,
     subject_key: i64,
@@ -174,13 +213,22 @@ pub(super) fn recover(
     lapsed: Timestamp,
     now: Timestamp,
 ) -> rusqlite::Result<u64> {
-    let rows = store
+    let recovered: Vec<(String, Option<i64>)> = store
         .prepare_cached(
             "UPDATE deliveries SET state = 0, next_attempt_at = ?2, lease_until = NULL
-             WHERE state = 1 AND lease_until <= ?1",
+             WHERE state = 1 AND lease_until <= ?1
+             RETURNING handler, subject_key",
         )?
-        .execute([lapsed.as_millisecond(), now.as_millisecond()])?;
-    Ok(rows as u64)
+        .query_map([lapsed.as_millisecond(), now.as_millisecond()], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    for (handler, subject_key) in &recovered {
+        if let Some(subject_key) = subject_key {
+            restore_order(store, handler, *subject_key, now)?;
+        }
+    }
+    Ok(recovered.len() as u64)
 }
 
 pub(super) fn prune(

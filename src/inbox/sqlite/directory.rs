@@ -59,7 +59,10 @@ pub(super) fn apply(
         if known.as_ref().is_some_and(|known| is_newer(known, change)) {
             return Ok(Ok(Changed { id: change.id.clone(), deletes_unknown: false }));
         }
-        take_name(store, endpoint, change)?;
+        // What stays deleted needs no name.
+        if known.as_ref().is_none_or(|known| !stays_deleted(known, change)) {
+            take_name(store, endpoint, change)?;
+        }
     }
     if let Err(refusal) = check(store, endpoint, change, known.as_ref())? {
         return Ok(Err(refusal));
@@ -80,6 +83,10 @@ pub(super) fn apply(
         }
     };
     Ok(Ok(Changed { id, deletes_unknown }))
+}
+
+fn stays_deleted(known: &Known, change: &RecordChange) -> bool {
+    known.deleted && change.change != Change::Observe { revives: true }
 }
 
 fn is_newer(known: &Known, change: &RecordChange) -> bool {
@@ -185,11 +192,7 @@ fn update(
     now: Timestamp,
 ) -> rusqlite::Result<()> {
     let name = change.name.as_ref().or(known.name.as_ref());
-    let deleted = match change.change {
-        Change::Delete => true,
-        Change::Observe { revives: true } => false,
-        Change::Create | Change::Update | Change::Observe { revives: false } => known.deleted,
-    };
+    let deleted = change.change == Change::Delete || stays_deleted(known, change);
     let disabled = change.disabled.unwrap_or(known.disabled);
     let attributes = merged(&known.attributes, &change.attributes);
     let at = now.as_millisecond();

@@ -31,7 +31,7 @@ impl SqliteEditor {
     }
 
     /// How many deliveries a retry or a discard of these events would change: those that are waiting or
-    /// dead, and with [`State::Done`] in the filter those that are done.
+    /// dead, and with a state in the filter those in this state alone.
     pub fn count(&self, filter: &EventFilter) -> Result<usize, InboxError> {
         let count = || Ok(meant(&self.0, filter)?.len());
         count().map_err(|cause: rusqlite::Error| file::while_running(&cause))
@@ -85,12 +85,18 @@ impl SqliteEditor {
 /// A delivery that runs is left to the handler that has it.
 fn meant(store: &Connection, filter: &EventFilter) -> rusqlite::Result<Vec<Meant>> {
     let (conditions, mut values) = conditions(filter, None);
-    let states = if filter.state == Some(State::Done) { "(0, 2, 3)" } else { "(0, 3)" };
+    let states = match filter.state {
+        None => "0, 3",
+        Some(State::Waiting) => "0",
+        Some(State::Done) => "2",
+        Some(State::Dead) => "3",
+        Some(State::Running) => return Ok(Vec::new()),
+    };
     values.push(Box::new(filter.handler.clone()));
     let sql = format!(
         "SELECT meant.sequence, meant.handler, meant.subject_key
          FROM events JOIN deliveries AS meant ON meant.sequence = events.sequence
-         WHERE {conditions} AND meant.state IN {states} AND (?{handler} IS NULL OR meant.handler = ?{handler})
+         WHERE {conditions} AND meant.state IN ({states}) AND (?{handler} IS NULL OR meant.handler = ?{handler})
          ORDER BY meant.sequence",
         handler = values.len()
     );
@@ -102,7 +108,6 @@ fn meant(store: &Connection, filter: &EventFilter) -> rusqlite::Result<Vec<Meant
         .collect()
 }
 
-/// Restores the rule that of each subject only the oldest unfinished delivery has a time of its own.
 fn admit(store: &Connection, delivery: &Meant, now: Timestamp) -> rusqlite::Result<()> {
     let Some(subject_key) = delivery.subject_key else {
         // Without a subject there is no order to keep.
@@ -114,29 +119,5 @@ fn admit(store: &Connection, delivery: &Meant, now: Timestamp) -> rusqlite::Resu
             .execute(params![delivery.sequence, delivery.handler, now.as_millisecond()])?;
         return Ok(());
     };
-    let of_subject = params![delivery.handler, subject_key];
-    let runs: bool = store
-        .prepare_cached(
-            "SELECT EXISTS (
-                 SELECT 1 FROM deliveries INDEXED BY deliveries_of_subject
-                 WHERE handler = ?1 AND subject_key = ?2 AND state <= 1 AND state = 1
-             )",
-        )?
-        .query_row(of_subject, |row| row.get(0))?;
-    // What was begun is not overtaken, whatever is older; the next one is admitted when it ends.
-    if runs {
-        return Ok(());
-    }
-    store
-        .prepare_cached(
-            "UPDATE deliveries INDEXED BY deliveries_of_subject SET next_attempt_at = NULL
-             WHERE handler = ?1 AND subject_key = ?2 AND state <= 1 AND next_attempt_at IS NOT NULL
-               AND sequence > (
-                   SELECT min(oldest.sequence) FROM deliveries AS oldest
-                   INDEXED BY deliveries_of_subject
-                   WHERE oldest.handler = ?1 AND oldest.subject_key = ?2 AND oldest.state <= 1
-               )",
-        )?
-        .execute(of_subject)?;
-    deliveries::admit_oldest(store, &delivery.handler, subject_key, now)
+    deliveries::restore_order(store, &delivery.handler, subject_key, now)
 }

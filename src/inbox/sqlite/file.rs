@@ -18,6 +18,10 @@ use crate::inbox::sqlite::schema;
 /// How long another program's lock on the file is waited for before a write is given up.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long and how often a command that is being started is waited for.
+const BIRTH: Duration = Duration::from_millis(20);
+const BIRTHS_AWAITED: usize = 10;
+
 /// "bmbh": SQLite keeps it in the file's head, where `file(1)` and we look for it.
 const APPLICATION_ID: i32 = 0x626d_6268;
 
@@ -30,7 +34,7 @@ pub(super) struct Store {
 
 /// Opens or makes the store, ready to write.
 pub(super) fn open(path: &Path) -> Result<Store, OpenError> {
-    let lock = lock(path, "lock")?;
+    let lock = lock_soon(path)?;
     // The file is made here, since SQLite would let everyone read it.
     OpenOptions::new()
         .create(true)
@@ -78,15 +82,10 @@ pub(super) fn open_to_edit(path: &Path) -> Result<Connection, OpenError> {
     }
     // Not SQLITE_OPEN_READ_ONLY: in WAL mode a reader has to be able to make the shared-memory file.
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    // Until it is known whose file this is.
-    connection.pragma_update(None, "query_only", true).map_err(|cause| from_sqlite(path, cause))?;
     if application_id(path, &connection)? != APPLICATION_ID {
         return Err(OpenError::Foreign { path: path.to_owned() });
     }
     schema::check(path, &connection)?;
-    connection
-        .pragma_update(None, "query_only", false)
-        .map_err(|cause| from_sqlite(path, cause))?;
     Ok(connection)
 }
 
@@ -126,6 +125,18 @@ fn application_id(path: &Path, connection: &Connection) -> Result<i32, OpenError
     connection
         .pragma_query_value(None, "application_id", |row| row.get(0))
         .map_err(|cause| from_sqlite(path, cause))
+}
+
+/// A service that has just ended may have been starting a command: the command has a copy of the lock from the
+/// moment of its birth until it runs.
+fn lock_soon(path: &Path) -> Result<File, OpenError> {
+    for _ in 0..BIRTHS_AWAITED {
+        match lock(path, "lock") {
+            Err(OpenError::InUse { .. }) => std::thread::sleep(BIRTH),
+            result => return result,
+        }
+    }
+    lock(path, "lock")
 }
 
 /// A lock of the operating system: it ends with the process, also with `kill -9`.

@@ -144,15 +144,16 @@ pub(super) fn conditions(
 ) -> (String, Vec<Box<dyn ToSql>>) {
     let mut conditions = vec!["TRUE".to_owned()];
     let mut values: Vec<Box<dyn ToSql>> = Vec::new();
-    if !filter.ids.is_empty() {
-        let places: Vec<&str> = filter.ids.iter().map(|_| "?").collect();
-        conditions.push(format!("events.id IN ({})", places.join(", ")));
-        values.extend(filter.ids.iter().map(|id| Box::new(*id.as_bytes()) as Box<dyn ToSql>));
-    }
     let mut add = |condition: &str, value: Box<dyn ToSql>| {
         values.push(value);
         conditions.push(condition.replace('?', &format!("?{}", values.len())));
     };
+    if !filter.ids.is_empty() {
+        // One parameter for all of them: a statement may not have as many as there may be ids.
+        let ids: Vec<String> = filter.ids.iter().map(|id| id.simple().to_string()).collect();
+        let ids = serde_json::json!(ids).to_string();
+        add("events.id IN (SELECT unhex(value) FROM json_each(?))", Box::new(ids));
+    }
     if let Some(before) = before {
         add("events.sequence < ?", Box::new(before));
     }

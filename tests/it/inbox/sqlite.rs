@@ -9,17 +9,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bamboohook::event::Message;
+use bamboohook::event::RecordKind;
 use bamboohook::inbox::Acceptance;
+use bamboohook::inbox::Change;
 use bamboohook::inbox::EventFilter;
 use bamboohook::inbox::Inbox;
 use bamboohook::inbox::InboxError;
 use bamboohook::inbox::NewEvent;
 use bamboohook::inbox::OpenError;
 use bamboohook::inbox::Outcome;
+use bamboohook::inbox::RecordChange;
 use bamboohook::inbox::SqliteEditor;
 use bamboohook::inbox::SqliteInbox;
 use bamboohook::inbox::SqliteReader;
 use bamboohook::inbox::State;
+use bamboohook::inbox::Subject;
 use rusqlite::Connection;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -31,6 +35,7 @@ use super::cases::event;
 use super::cases::finish;
 use super::cases::store;
 use crate::support::mount::Mount;
+use crate::support::store::query;
 use crate::support::wait::eventually;
 
 /// The schema of the first version; what a store of then holds must survive every later one.
@@ -208,8 +213,8 @@ async fn a_store_of_a_newer_version_is_refused() {
     assert!(matches!(SqliteReader::open(&place.path), Err(OpenError::Newer { .. })));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_store_of_the_first_version_keeps_its_events() {
+/// With an event of each state in it.
+fn store_of_the_first_version() -> Place {
     let place = Place::new();
     let old = Connection::open(&place.path).unwrap();
     old.pragma_update(None, "application_id", 0x626d_6268).unwrap();
@@ -239,6 +244,12 @@ async fn a_store_of_the_first_version_keeps_its_events() {
     )
     .unwrap();
     drop(old);
+    place
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_of_the_first_version_keeps_its_events() {
+    let place = store_of_the_first_version();
     let inbox = place.open();
     let states: Vec<_> = SqliteReader::open(&place.path)
         .unwrap()
@@ -259,6 +270,30 @@ async fn a_store_of_the_first_version_keeps_its_events() {
     assert_eq!((claimed.len(), claimed[0].key.sequence, claimed[0].key.attempt), (1, 2, 4));
     assert!(finish(&inbox, &claimed[0], 1, Outcome::Done).await);
     assert_eq!(claim(&inbox, 1).await[0].key.sequence, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_of_the_first_version_gets_a_directory_that_fills_with_what_comes() {
+    let place = store_of_the_first_version();
+    let inbox = place.open();
+    let reader = Connection::open(&place.path).unwrap();
+    let users = || query(&reader, "SELECT endpoint, id, disabled, deleted FROM users ORDER BY id");
+    assert!(users().is_empty());
+    let change = RecordChange {
+        kind: RecordKind::User,
+        change: Change::Update,
+        id: Some("user-1".to_owned()),
+        assigned_id: None,
+        name: None,
+        attributes: "{}".to_owned(),
+        disabled: Some(true),
+        changed_at: None,
+    };
+    let subject = Subject::Record(Box::new(change));
+    store(&inbox, NewEvent { subject, ..event(None) }).await;
+    assert_eq!(users(), [["default", "user-1", "1", "0"]]);
+    let versions = query(&reader, "SELECT version FROM schema_versions ORDER BY version");
+    assert_eq!(versions, [["1"], ["2"], ["3"]]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

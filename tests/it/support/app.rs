@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -19,8 +20,11 @@ use bamboohook::dispatcher::HandlerError;
 use bamboohook::dispatcher::Reply;
 use bamboohook::event::Dialect;
 use bamboohook::event::Document;
+use bamboohook::event::RecordKind;
 use bamboohook::inbox::EventFilter;
 use bamboohook::inbox::EventSummary;
+use bamboohook::inbox::Record;
+use bamboohook::inbox::RecordQuery;
 use bamboohook::inbox::SqliteReader;
 use bamboohook::simulator::Callback;
 use bamboohook::simulator::Simulator;
@@ -198,9 +202,21 @@ impl TestApp {
         self.documents.recv().await.unwrap()
     }
 
-    fn store(&self) -> PathBuf {
+    pub(crate) fn store(&self) -> PathBuf {
         sqlite_path(&self.config).unwrap()
     }
+}
+
+/// The users of the directory, deleted ones too.
+pub(crate) fn users(store: &Path) -> Vec<Record> {
+    let query = RecordQuery {
+        kind: RecordKind::User,
+        endpoint: None,
+        deleted_too: true,
+        after: None,
+        most: 10_000,
+    };
+    SqliteReader::open(store).unwrap().records(&query).unwrap()
 }
 
 /// A handler of the embedding program that shows what it gets.

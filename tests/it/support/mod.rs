@@ -7,6 +7,7 @@ pub(crate) mod mount;
 pub(crate) mod process;
 pub(crate) mod service;
 pub(crate) mod sink;
+pub(crate) mod store;
 pub(crate) mod wait;
 pub(crate) mod wire;
 

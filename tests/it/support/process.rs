@@ -70,6 +70,18 @@ impl Answer {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).expect("the answer is JSON")
     }
+
+    /// The message of an answer that has to be an error.
+    #[track_caller]
+    pub(crate) fn refused(&self, status: u16) -> String {
+        assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.body));
+        let body = self.json();
+        assert_eq!(
+            (keys(&body), &body["code"]),
+            (vec!["code", "message"], &Value::from(status.to_string()))
+        );
+        body["message"].as_str().unwrap().to_owned()
+    }
 }
 
 impl Settings {
@@ -187,6 +199,12 @@ impl Process {
         self.try_send(callback).await.expect("the service answers")
     }
 
+    /// The id that the record of an EIAM event has by the answer.
+    pub(crate) async fn id_of(&self, event: &str, message: &str) -> String {
+        let answer = self.send(&self.callback(Dialect::Eiam, event, message)).await;
+        id_in(&self.simulator(Dialect::Eiam), &answer)
+    }
+
     /// An error is one of transport.
     pub(crate) async fn try_send(&self, callback: &Callback) -> reqwest::Result<Answer> {
         post(&self.client, &self.url(), &self.simulator(callback.dialect), callback).await
@@ -283,6 +301,45 @@ pub(crate) async fn command(config: &Path, arguments: &[&str]) -> Output {
         .await
         .unwrap_or_else(|_| panic!("does not end: {arguments:?}"))
         .unwrap()
+}
+
+pub(crate) fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// The text of stderr of a command that has to fail like this.
+#[track_caller]
+pub(crate) fn failed(output: &Output, code: i32) -> String {
+    let text = stderr(output);
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    text
+}
+
+/// What a command that has to succeed prints with `--json`.
+#[track_caller]
+pub(crate) fn json_lines(output: &Output) -> Vec<Value> {
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(output));
+    stdout(output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// In alphabetical order.
+pub(crate) fn keys(object: &Value) -> Vec<&str> {
+    let mut keys: Vec<&str> = object.as_object().unwrap().keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    keys
+}
+
+/// The id that an answer gives to a record.
+#[track_caller]
+pub(crate) fn id_in(simulator: &Simulator, answer: &Answer) -> String {
+    let read = simulator.read_answer(answer.status, &answer.body).unwrap();
+    let data: Value = serde_json::from_str(&read.data.unwrap()).unwrap();
+    assert_eq!(keys(&data), ["id"]);
+    data["id"].as_str().unwrap().to_owned()
 }
 
 async fn launch(directory: &TempDir, settings: &Settings, ports: Option<Ports>) -> (Child, Config) {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::sync::atomic::Ordering;
@@ -14,9 +15,12 @@ use bamboohook::app::Listeners;
 use bamboohook::clock::Clock;
 use bamboohook::config::Config;
 use bamboohook::event::Dialect;
+use bamboohook::event::RecordKind;
 use bamboohook::inbox::DeliverySummary;
 use bamboohook::inbox::EventFilter;
 use bamboohook::inbox::EventSummary;
+use bamboohook::inbox::Record;
+use bamboohook::inbox::RecordQuery;
 use bamboohook::inbox::SqliteReader;
 use bamboohook::inbox::State;
 use bamboohook::outbound;
@@ -29,6 +33,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::support::process::Answer;
+use crate::support::process::command;
+use crate::support::process::id_in;
 use crate::support::process::post;
 use crate::support::process::readyz;
 use crate::support::wait::PATIENCE;
@@ -84,20 +90,26 @@ pub(crate) fn http_handler(name: &str, url: &str, lines: &str) -> String {
 }
 
 impl Service {
-    /// With one endpoint named `default` and these tables beside it.
+    /// With these tables, and an endpoint named `default` where they have none.
     pub(crate) async fn start(tables: &str) -> Self {
         Self::start_with(tables, |app| app).await
     }
 
     pub(crate) async fn start_with(tables: &str, adapt: impl FnOnce(App) -> App) -> Self {
-        let directory = TempDir::new().unwrap();
+        Self::start_in(TempDir::new().unwrap(), tables, adapt).await
+    }
+
+    /// In the folder that a service before it has left.
+    pub(crate) async fn start_in(
+        directory: TempDir,
+        tables: &str,
+        adapt: impl FnOnce(App) -> App,
+    ) -> Self {
         let file = directory.path().join("bamboohook.toml");
         let store = directory.path().join("store.db");
-        let toml = format!(
-            "[store]\nurl = \"sqlite://{}\"\n{}{tables}",
-            store.display(),
-            endpoint("default")
-        );
+        let default =
+            if tables.contains("[endpoints.default]") { "" } else { &endpoint("default") };
+        let toml = format!("[store]\nurl = \"sqlite://{}\"\n{default}{tables}", store.display());
         fs::write(&file, toml).unwrap();
         let config = Config::load(Some(&file), &BTreeMap::new())
             .unwrap_or_else(|error| panic!("{error}"))
@@ -116,7 +128,11 @@ impl Service {
                 async move { app.run(listeners, async move { drop(stopped.await) }).await },
             );
         let client = outbound::client("http://").unwrap();
-        Self { clock, config, directory, callbacks, admin, client, stop: Some(stop), task }
+        let service =
+            Self { clock, config, directory, callbacks, admin, client, stop: Some(stop), task };
+        // Whoever looks into the store finds it there.
+        assert_eq!(service.readyz().await.0, 200);
+        service
     }
 
     pub(crate) fn url(&self, endpoint: &str) -> String {
@@ -157,6 +173,50 @@ impl Service {
         let answer = self.send_to(endpoint, &callback).await;
         let text = String::from_utf8_lossy(&answer.body);
         assert_eq!(answer.status, 200, "{event}: {text}");
+    }
+
+    /// The id that the record of an EIAM event has by the answer.
+    pub(crate) async fn id_of(&self, event: &str, message: &str) -> String {
+        self.id_at("default", event, message).await
+    }
+
+    pub(crate) async fn id_at(&self, endpoint: &str, event: &str, message: &str) -> String {
+        let simulator = self.simulator(endpoint, Dialect::Eiam);
+        let callback = simulator.callback(event, message, self.clock.now()).unwrap();
+        id_in(&simulator, &self.send_to(endpoint, &callback).await)
+    }
+
+    /// An EIAM event that has to be refused like this; returns what the sender is told.
+    pub(crate) async fn refused(&self, event: &str, message: &str, status: u16) -> String {
+        let answer = self.send(&self.callback(Dialect::Eiam, event, message)).await;
+        answer.refused(status)
+    }
+
+    /// All records of a kind, deleted ones too, by endpoint and id.
+    pub(crate) fn records(&self, kind: RecordKind) -> Vec<Record> {
+        let reader = SqliteReader::open(&self.store()).unwrap();
+        let everything =
+            RecordQuery { kind, endpoint: None, deleted_too: true, after: None, most: usize::MAX };
+        reader.records(&everything).unwrap()
+    }
+
+    /// The record of this id at any endpoint.
+    #[track_caller]
+    pub(crate) fn record(&self, kind: RecordKind, id: &str) -> Record {
+        self.records(kind).into_iter().find(|it| it.id == id).expect("the record is there")
+    }
+
+    pub(crate) fn user(&self, id: &str) -> Record {
+        self.record(RecordKind::User, id)
+    }
+
+    /// Another command with the same settings.
+    pub(crate) async fn command(&self, arguments: &[&str]) -> Output {
+        command(&self.directory.path().join("bamboohook.toml"), arguments).await
+    }
+
+    pub(crate) fn client(&self) -> reqwest::Client {
+        self.client.clone()
     }
 
     pub(crate) async fn readyz(&self) -> (u16, String) {

@@ -11,7 +11,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use http_body_util::BodyExt;
-use http_body_util::Empty;
+use http_body_util::Full;
 use http_body_util::combinators::BoxBody;
 use hyper::HeaderMap;
 use hyper::Method;
@@ -53,6 +53,7 @@ pub(crate) struct Received {
 pub(crate) struct Told {
     status: u16,
     headers: Vec<(&'static str, String)>,
+    body: String,
     endless: bool,
     delay: Duration,
     /// Not before this is true.
@@ -151,7 +152,19 @@ impl Received {
 
 impl Told {
     pub(crate) fn status(status: u16) -> Self {
-        Self { status, headers: Vec::new(), endless: false, delay: Duration::ZERO, gate: None }
+        Self {
+            status,
+            headers: Vec::new(),
+            body: String::new(),
+            endless: false,
+            delay: Duration::ZERO,
+            gate: None,
+        }
+    }
+
+    pub(crate) fn saying(mut self, body: impl Into<String>) -> Self {
+        self.body = body.into();
+        self
     }
 
     pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -215,7 +228,7 @@ async fn respond(
     let body = if told.endless {
         Endless(Arc::clone(&shared.endless_bytes)).boxed()
     } else {
-        Empty::new().boxed()
+        Full::from(told.body).boxed()
     };
     let mut response = Response::builder().status(told.status);
     for (name, value) in told.headers {
