@@ -8,6 +8,7 @@ use clap::Subcommand;
 
 use crate::config;
 use crate::config::Config;
+use crate::config::ConfigError;
 use crate::config::Loaded;
 
 mod check_config;
@@ -126,7 +127,10 @@ fn usage(error: &clap::Error) -> ExitCode {
 
 #[expect(clippy::print_stderr, reason = "diagnostics go to stderr")]
 fn fail(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {error:#}");
+    match error.downcast_ref::<ConfigError>() {
+        Some(error) => error.problems().iter().for_each(|problem| eprintln!("error: {problem}")),
+        None => eprintln!("error: {error:#}"),
+    }
     ExitCode::FAILURE
 }
 

@@ -28,6 +28,7 @@ mod process;
 mod reconcile;
 mod replay;
 mod requests;
+mod served_vectors;
 mod signature;
 mod support;
 mod timestamps;

@@ -22,7 +22,7 @@ pub(crate) struct Vector {
     pub(crate) settings: Settings,
     pub(crate) body: String,
     pub(crate) expect: String,
-    event: String,
+    pub(crate) event: String,
     pub(crate) message: String,
 }
 
