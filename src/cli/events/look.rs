@@ -6,8 +6,11 @@ use std::process::ExitCode;
 use anyhow::Context;
 use anyhow::bail;
 use clap::Args;
+use serde::Serialize;
 use serde_json::Value;
 use serde_json::json;
+use serde_json::value::RawValue;
+use serde_json::value::to_raw_value;
 use uuid::Uuid;
 
 use crate::app;
@@ -79,24 +82,42 @@ fn print_event(args: &ShowArgs, store: &SqliteReader, out: &mut impl Write) -> a
     let Some(event) = store.event(args.id)? else {
         bail!("no event {} is stored; it may be past store.retention", args.id);
     };
-    let mut shown = to_json(&event);
-    let mut add = |name: &str, value: Value| {
-        shown.as_object_mut().and_then(|it| it.insert(name.to_owned(), value))
-    };
-    add("nonce", json!(event.nonce));
-    add("timestamp", event.timestamp.parse::<u64>().map_or(Value::Null, Value::from));
-    add("status", json!(ANSWERED));
-    if args.show_message {
-        let message = &event.event.message;
-        let as_json = message.as_json().and_then(|it| serde_json::from_str(it.get()).ok());
-        add("message", as_json.unwrap_or_else(|| json!(message.as_str())));
-    }
+    let shown = shown(&event, args.show_message)?;
     if args.json {
-        writeln!(out, "{shown}")?;
+        writeln!(out, "{}", serde_json::to_string(&shown)?)?;
     } else {
-        writeln!(out, "{shown:#}")?;
+        writeln!(out, "{}", serde_json::to_string_pretty(&shown)?)?;
     }
     Ok(())
+}
+
+/// What `events list --json` says of an event, and more.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    listed: Value,
+    nonce: &'a str,
+    timestamp: Option<u64>,
+    status: u16,
+    /// In the digits that it came in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<Box<RawValue>>,
+}
+
+fn shown(summary: &EventSummary, show_message: bool) -> anyhow::Result<Shown<'_>> {
+    let message = &summary.event.message;
+    let message = match message.as_json() {
+        _ if !show_message => None,
+        Some(json) => Some(json.to_owned()),
+        None => Some(to_raw_value(message.as_str())?),
+    };
+    Ok(Shown {
+        listed: to_json(summary),
+        nonce: &summary.nonce,
+        timestamp: summary.timestamp.parse().ok(),
+        status: ANSWERED,
+        message,
+    })
 }
 
 fn to_json(summary: &EventSummary) -> Value {
@@ -147,4 +168,55 @@ fn print_line(summary: &EventSummary, out: &mut impl Write) -> std::io::Result<(
         }
     }
     writeln!(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use uuid::Uuid;
+
+    use super::shown;
+    use crate::event::Dialect;
+    use crate::event::Message;
+    use crate::event::UserDetails;
+    use crate::inbox::EventSummary;
+    use crate::inbox::State;
+    use crate::inbox::StoredEvent;
+
+    fn summary(message: &str) -> EventSummary {
+        EventSummary {
+            sequence: 1,
+            event: StoredEvent {
+                id: Uuid::nil(),
+                endpoint: "default".to_owned(),
+                dialect: Dialect::Eiam,
+                event: "CREATE_USER".to_owned(),
+                subject: None,
+                requested_at: Timestamp::UNIX_EPOCH,
+                received_at: Timestamp::UNIX_EPOCH,
+                message: Message::new(message),
+                user: UserDetails::Unasked,
+            },
+            nonce: "n".to_owned(),
+            timestamp: "1783611176476".to_owned(),
+            state: State::Done,
+            deliveries: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_message_is_shown_in_its_own_digits_and_only_when_asked_for() {
+        let shown = |message: &str, asked| {
+            serde_json::to_string(&shown(&summary(message), asked).unwrap()).unwrap()
+        };
+        let with_number = shown(r#"{"n":1e400, "big":123456789012345678901234567890}"#, true);
+        assert!(
+            with_number.ends_with(
+                r#""nonce":"n","timestamp":1783611176476,"status":200,"message":{"n":1e400, "big":123456789012345678901234567890}}"#
+            ),
+            "{with_number}"
+        );
+        assert!(shown("bare-id", true).ends_with(r#""message":"bare-id"}"#));
+        assert!(!shown("bare-id", false).contains("bare-id"));
+    }
 }
