@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use serde::Serializer;
-use serde_json::value::RawValue;
 
+use crate::event::Attributes;
 use crate::event::Dialect;
+use crate::event::Message;
 use crate::event::Pattern;
 
 mod address;
@@ -256,10 +257,17 @@ pub struct Directory {
 
 impl Directory {
     /// Those of a record's attributes that may be stored, as a JSON object: not its own id, nothing that is
-    /// excluded, in either case.
-    pub fn kept<'a>(&self, attributes: impl Iterator<Item = (&'a str, &'a RawValue)>) -> String {
+    /// excluded, in either case. An empty one where the message names none.
+    pub fn kept(&self, message: &Message) -> String {
+        let attributes = message.attributes().ok().flatten();
+        attributes.map_or_else(|| "{}".to_owned(), |it| self.kept_of(&it))
+    }
+
+    /// The same of attributes that are read already.
+    pub fn kept_of(&self, attributes: &Attributes<'_>) -> String {
         let excluded = |name: &str| self.exclude.iter().any(|it| it.eq_ignore_ascii_case(name));
-        let kept = attributes.filter(|(name, _)| self.enabled && *name != "id" && !excluded(name));
+        let kept =
+            attributes.iter().filter(|(name, _)| self.enabled && *name != "id" && !excluded(name));
         let mut json = serde_json::Serializer::new(Vec::new());
         match json.collect_map(kept) {
             Ok(()) => String::from_utf8(json.into_inner()).unwrap_or_default(),

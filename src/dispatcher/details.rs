@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde_json::value::RawValue;
 
 use crate::clock::Clock;
 use crate::config;
@@ -41,34 +40,6 @@ pub(super) enum Named {
     Deleted,
 }
 
-impl Named {
-    pub(super) fn by(
-        settings: &config::Handler,
-        dialect: Dialect,
-        event: &str,
-        subject: Option<&str>,
-        message: &Message,
-    ) -> Option<Self> {
-        if !settings.details {
-            return None;
-        }
-        match (dialect, settings.details_by) {
-            (Dialect::Ciam, _) => {
-                RecordKind::of(dialect, event)?;
-                let id = subject?.to_owned();
-                Some(if event == "USER_DELETE" { Self::Deleted } else { Self::Id(id) })
-            }
-            (Dialect::Eiam, DetailsBy::Id) => None,
-            (Dialect::Eiam, DetailsBy::Username) => {
-                if RecordKind::of(dialect, event) == Some(RecordKind::Organization) {
-                    return None;
-                }
-                message.attributes().ok()??.name("username").map(Self::Username)
-            }
-        }
-    }
-}
-
 impl Details {
     pub fn new(
         client: Option<Arc<IdaasClient>>,
@@ -77,6 +48,34 @@ impl Details {
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self { client, directory, inbox, clock }
+    }
+
+    /// Whom the handler wants to be told about; nobody where there is no IDaaS to ask.
+    pub(super) fn named(
+        &self,
+        settings: &config::Handler,
+        dialect: Dialect,
+        event: &str,
+        subject: Option<&str>,
+        message: &Message,
+    ) -> Option<Named> {
+        if !settings.details || self.client.is_none() {
+            return None;
+        }
+        match (dialect, settings.details_by) {
+            (Dialect::Ciam, _) => {
+                RecordKind::of(dialect, event)?;
+                let id = subject?.to_owned();
+                Some(if event == "USER_DELETE" { Named::Deleted } else { Named::Id(id) })
+            }
+            (Dialect::Eiam, DetailsBy::Id) => None,
+            (Dialect::Eiam, DetailsBy::Username) => {
+                if RecordKind::of(dialect, event) == Some(RecordKind::Organization) {
+                    return None;
+                }
+                message.attributes().ok()??.name("username").map(Named::Username)
+            }
+        }
     }
 
     /// Asks, not before the event had arrived. Calls for one user at one time are one call.
@@ -108,22 +107,24 @@ impl Details {
     ) -> Result<UserDetails, HandlerError> {
         let event = &delivery.event;
         let subject = event.subject.as_deref();
-        let named = Named::by(settings, event.dialect, &event.event, subject, &event.message);
-        if named.is_none() || !matches!(event.user, UserDetails::Unasked) {
-            return Ok(if named.is_some() { event.user.clone() } else { UserDetails::Unasked });
-        }
-        let user = self.fetch(named.clone(), event.received_at).await?;
-        if matches!(named, Some(Named::Id(_) | Named::Username(_))) {
-            let kept = NewDetails {
-                sequence: delivery.key.sequence,
-                endpoint: event.endpoint.clone(),
-                change: self.observed(event.dialect, subject, &user),
-                user: user.clone(),
-                now: self.clock.now(),
-            };
-            let kept = self.inbox.keep_details(kept).await;
-            kept.map_err(|error| HandlerError::retry(error.to_string()))?;
-        }
+        let named = self.named(settings, event.dialect, &event.event, subject, &event.message);
+        let user = match (&named, &event.user) {
+            (None, _) => return Ok(UserDetails::Unasked),
+            (Some(_), UserDetails::Found(_) | UserDetails::Missing) => {
+                return Ok(event.user.clone());
+            }
+            (Some(Named::Deleted), UserDetails::Unasked) => return Ok(UserDetails::Missing),
+            (Some(_), UserDetails::Unasked) => self.fetch(named, event.received_at).await?,
+        };
+        let kept = NewDetails {
+            sequence: delivery.key.sequence,
+            endpoint: event.endpoint.clone(),
+            change: self.observed(event.dialect, subject, &user),
+            user: user.clone(),
+            now: self.clock.now(),
+        };
+        let kept = self.inbox.keep_details(kept).await;
+        kept.map_err(|error| HandlerError::retry(error.to_string()))?;
         Ok(user)
     }
 
@@ -144,16 +145,10 @@ impl Details {
             id: Some(id.to_owned()),
             assigned_id: None,
             name: user.username,
-            attributes: self.kept_attributes(raw),
+            attributes: self.directory.kept(&Message::new(raw.get())),
             disabled: user.disabled.filter(|_| self.directory.enabled),
             changed_at: user.updated_at,
         })
-    }
-
-    fn kept_attributes(&self, raw: &RawValue) -> String {
-        let message = Message::new(raw.get());
-        let attributes = message.attributes().ok().flatten();
-        attributes.map_or_else(|| "{}".to_owned(), |it| self.directory.kept(it.iter()))
     }
 }
 

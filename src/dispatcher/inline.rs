@@ -12,7 +12,6 @@ use crate::dispatcher::HandlerError;
 use crate::dispatcher::Handlers;
 use crate::dispatcher::Reply;
 use crate::dispatcher::call::call;
-use crate::dispatcher::details::Named;
 use crate::dispatcher::routing::takes;
 use crate::event::Document;
 
@@ -87,7 +86,8 @@ impl Inline {
     ) -> Result<Reply, HandlerError> {
         let subject = document.subject.as_deref();
         let (dialect, event) = (document.dialect, &document.event);
-        let named = Named::by(&inline.settings, dialect, event, subject, &document.message);
+        let named =
+            self.details.named(&inline.settings, dialect, event, subject, &document.message);
         let look_up = self.details.fetch(named, document.received_at);
         let user = tokio::time::timeout_at(deadline, look_up)
             .await

@@ -11,8 +11,9 @@ use serde::de::MapAccess;
 use serde::de::Visitor;
 use serde_json::value::RawValue;
 
-/// Deeper JSON is handed on as text: most parsers refuse it, ours and its 128 levels among them.
-const MAX_DEPTH: usize = 127;
+/// Levels of JSON that are read as such. Most parsers refuse deeper ones, ours and its 128 levels among them:
+/// a deeper body is refused, a deeper message handed on as text.
+pub const MAX_DEPTH: usize = 127;
 
 /// The top-level attributes of a message that is a JSON object, each as the text it came in, so that
 /// numbers of any size keep their digits.

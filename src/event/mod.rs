@@ -13,6 +13,7 @@ pub use document::rfc3339;
 pub use id::EventIds;
 pub use message::AmbiguousMessage;
 pub use message::Attributes;
+pub use message::MAX_DEPTH;
 pub use message::Message;
 pub use message::is_deeper;
 pub use name::Action;

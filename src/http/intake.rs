@@ -115,7 +115,7 @@ fn employee(
             changed_at: None,
             name,
             disabled: attributes.as_ref().and_then(disabled).filter(|_| settings.enabled),
-            attributes: attributes.map_or_else(|| "{}".to_owned(), |it| settings.kept(it.iter())),
+            attributes: attributes.map_or_else(|| "{}".to_owned(), |it| settings.kept_of(&it)),
         })),
         (None, Some(Change::Create)) => Subject::New(None),
         (_, _) => id.map_or(Subject::Nobody, Subject::Known),

@@ -12,9 +12,9 @@ use serde::de::Visitor;
 use serde_json::value::RawValue;
 
 use crate::event::Dialect;
+use crate::event::MAX_DEPTH;
 use crate::event::is_deeper;
 
-const MAX_DEPTH: usize = 127;
 const MAX_NONCE: usize = 128;
 const MAX_EVENT: usize = 64;
 

@@ -198,9 +198,7 @@ impl Comparing<'_> {
 
 /// What the directory keeps of a customer or a customer's organisation.
 pub(super) fn attributes(directory: &config::Directory, listed: &Listed) -> String {
-    let message = Message::new(listed.raw.get());
-    let attributes = message.attributes().ok().flatten();
-    attributes.map_or_else(|| "{}".to_owned(), |it| directory.kept(it.iter()))
+    directory.kept(&Message::new(listed.raw.get()))
 }
 
 fn fields(json: &str) -> BTreeMap<String, &RawValue> {
