@@ -95,6 +95,7 @@ impl Refusal {
                 | InboxError::Full
                 | InboxError::Locked
                 | InboxError::ReadOnly
+                | InboxError::Unreachable
                 | InboxError::Failed
                 | InboxError::Closed,
             ) => StatusCode::SERVICE_UNAVAILABLE,
@@ -141,6 +142,7 @@ impl Refusal {
                 InboxError::Full => "store_full",
                 InboxError::Locked => "store_locked",
                 InboxError::ReadOnly => "store_read_only",
+                InboxError::Unreachable => "store_unreachable",
                 InboxError::Failed => "store_failed",
                 InboxError::Closed => "store_closed",
             },

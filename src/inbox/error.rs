@@ -14,6 +14,9 @@ pub enum InboxError {
     Locked,
     #[error("the store cannot be written")]
     ReadOnly,
+    /// The database is away, or takes too long to answer.
+    #[error("the store cannot be reached")]
+    Unreachable,
     /// Reading or writing failed, or the file is damaged.
     #[error("the store failed")]
     Failed,
@@ -47,6 +50,8 @@ pub enum OpenError {
         "{path}: the store cannot be written; check the owner and mode of the file and its folder, and the mount"
     )]
     ReadOnly { path: PathBuf },
+    #[error("this is not the URL of a PostgreSQL database")]
+    Url,
     #[error("{path}: the disk is full")]
     Full { path: PathBuf },
     #[error("{path}: the store cannot be opened")]
