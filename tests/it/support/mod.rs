@@ -4,6 +4,7 @@ pub(crate) mod app;
 pub(crate) mod clock;
 pub(crate) mod fake_idaas;
 pub(crate) mod mount;
+pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod service;
 pub(crate) mod sink;
