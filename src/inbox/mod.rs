@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 mod accepting;
+mod deciding;
 mod delivery;
 mod error;
 mod postgres;
