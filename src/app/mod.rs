@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,13 +28,13 @@ use crate::http;
 use crate::idaas::IdaasClient;
 use crate::inbox::Inbox;
 use crate::inbox::InboxError;
-use crate::inbox::Operator;
 use crate::inbox::SqliteInbox;
-use crate::inbox::SqliteOperator;
 
 mod reconcile;
+mod store;
 
 pub use reconcile::reconciler_beside;
+pub use store::operator;
 
 /// How often leases are looked after and old rows are deleted.
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
@@ -285,19 +284,4 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
     let app = App::new(config.clone());
     app.handlers(Mode::Queued)?;
     app.handlers(Mode::Inline).map(drop)
-}
-
-/// The store of these settings, for commands beside the service that owns it.
-#[expect(clippy::unused_async, reason = "a store on a server is connected to here")]
-pub async fn operator(config: &Config) -> anyhow::Result<Operator> {
-    Ok(Operator::Sqlite(SqliteOperator::open(&sqlite_path(config)?).context("store.url")?))
-}
-
-fn sqlite_path(config: &Config) -> anyhow::Result<PathBuf> {
-    match &config.store.url {
-        StoreUrl::Sqlite(path) => Ok(path.clone()),
-        StoreUrl::Postgres(_) => {
-            bail!("store.url: PostgreSQL is not available in this version; use sqlite://")
-        }
-    }
 }

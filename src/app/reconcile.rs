@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::time::Instant;
 
-use crate::app::sqlite_path;
+use crate::app::store::sqlite_path;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::idaas::IdaasClient;
@@ -27,7 +27,7 @@ pub fn reconciler_beside(
     )?;
     let client = Arc::new(IdaasClient::new(settings, Arc::clone(&clock)).context("idaas")?);
     let inbox: Arc<dyn Inbox> =
-        Arc::new(SqliteInbox::open_beside(&sqlite_path(config)?).context("store.url")?);
+        Arc::new(SqliteInbox::open_beside(sqlite_path(config)?).context("store.url")?);
     Ok((Reconciler::new(config, client, Arc::clone(&inbox), clock)?, inbox))
 }
 
