@@ -1,0 +1,3 @@
+//! What the store on PostgreSQL does beyond the promises that every store makes. Knows no HTTP.
+
+mod operating;
