@@ -35,7 +35,7 @@ pub(super) struct ReconcileArgs {
 }
 
 pub(super) async fn run(args: &ReconcileArgs, config: &Config) -> anyhow::Result<ExitCode> {
-    let (reconciler, inbox) = app::reconciler_beside(config, Arc::new(SystemClock))?;
+    let (reconciler, inbox) = app::reconciler_beside(config, Arc::new(SystemClock)).await?;
     let result = reconcile(args, &reconciler).await;
     inbox.close().await;
     result
@@ -48,17 +48,18 @@ async fn reconcile(args: &ReconcileArgs, reconciler: &Reconciler) -> anyhow::Res
         let result = reconciler.run(&watch).await;
         bar.finish_and_clear();
         let summary = result?;
-        return print(|out| print_summary(args, summary, out));
+        return print(async |out| print_summary(args, summary, out)).await;
     }
     let result = reconciler.compare(&watch).await;
     bar.finish_and_clear();
     let comparison = result?;
-    let printed = print(|out| {
+    let printed = print(async |out| {
         for difference in comparison.differences() {
             print_difference(args, difference, out)?;
         }
         print_summary(args, comparison.summary(), out)
-    })?;
+    })
+    .await?;
     comparison.check()?;
     Ok(printed)
 }

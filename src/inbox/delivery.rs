@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use sha2::Digest;
+use sha2::Sha256;
 use uuid::Uuid;
 
 use crate::event::Dialect;
@@ -34,13 +36,15 @@ pub struct Delivery {
 }
 
 /// Which attempt a result belongs to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DeliveryKey {
     /// The event's place in the order of arrival.
     pub sequence: i64,
     pub handler: Arc<str>,
     /// Counts from 1.
     pub attempt: u32,
+    /// What the deliveries of its subject have in common; `None` where there is no order.
+    pub subject_key: Option<i64>,
 }
 
 #[derive(Debug, Clone)]
@@ -90,4 +94,11 @@ pub enum Outcome {
     },
     /// Was not begun: the attempt does not count.
     Released,
+}
+
+/// Deliveries of one key keep their order. Two subjects that share a key by chance only wait for each other.
+pub(super) fn subject_key(endpoint: &str, subject: &str) -> i64 {
+    let digest =
+        Sha256::new().chain_update(endpoint).chain_update([0]).chain_update(subject).finalize();
+    i64::from_be_bytes(*digest.first_chunk().unwrap_or(&[0; 8]))
 }

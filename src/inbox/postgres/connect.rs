@@ -57,6 +57,7 @@ pub struct PostgresOptions {
     tls_mode: TlsMode,
     shown: String,
     pool_size: usize,
+    statement_timeout: Duration,
 }
 
 impl PostgresOptions {
@@ -88,12 +89,17 @@ impl PostgresOptions {
             servers: url.servers,
             connect_timeout: url.connect_timeout,
             pool_size,
+            statement_timeout,
         })
     }
 
     /// The URL without password and parameters.
     pub fn shown(&self) -> &str {
         &self.shown
+    }
+
+    pub(super) fn statement_timeout(&self) -> Duration {
+        self.statement_timeout
     }
 
     /// Whether somebody may listen to a password on its way to a server on another machine.
@@ -150,6 +156,13 @@ impl PostgresOptions {
         })
     }
 
+    /// The same with its other half running; it ends when the client is dropped.
+    pub(super) async fn client(&self) -> Result<Client, tokio_postgres::Error> {
+        let (client, connection) = self.connect().await?;
+        spawn(connection);
+        Ok(client)
+    }
+
     /// `None` leaves it to the library, which then has the words for a name that nobody knows.
     async fn addresses(&self, server: &Server) -> Vec<Option<IpAddr>> {
         if server.address.is_some() || server.is_socket() {
@@ -203,7 +216,9 @@ impl PostgresOptions {
         &self,
         config: &Config,
     ) -> Result<(Client, Connection), tokio_postgres::Error> {
-        match timeout(self.connect_timeout, config.connect(self.tls.clone())).await {
+        // Much memory for something rare.
+        let connecting = Box::pin(config.connect(self.tls.clone()));
+        match timeout(self.connect_timeout, connecting).await {
             Ok(result) => result,
             Err(_elapsed) => Err(silence().await),
         }
@@ -244,7 +259,7 @@ pub(super) fn spawn(connection: Connection) -> JoinHandle<()> {
     tokio::spawn(async {
         // Whoever uses it learns of it as well, and has more to say.
         if let Err(cause) = connection.await {
-            tracing::debug!(cause = failure::told(&cause), "a connection to the store ended");
+            tracing::debug!(cause = failure::cause_text(&cause), "a connection to the store ended");
         }
     })
 }

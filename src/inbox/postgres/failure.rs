@@ -37,7 +37,7 @@ pub(super) fn from_pool(cause: &PoolError) -> InboxError {
 
 /// For one line of a log. The server's detail and hint are left out, which quote rows, and its message where
 /// it may quote a value.
-pub(super) fn told(cause: &tokio_postgres::Error) -> String {
+pub(super) fn cause_text(cause: &tokio_postgres::Error) -> String {
     if let Some(error) = cause.as_db_error() {
         let code = error.code().code();
         return if code.starts_with("22") || code.starts_with("P0") {
@@ -59,33 +59,32 @@ pub(super) fn told(cause: &tokio_postgres::Error) -> String {
 /// What it means for opening the store at `at`.
 pub(super) fn while_opening(at: &str, cause: &tokio_postgres::Error) -> PostgresError {
     let at = at.to_owned();
-    let cause_text = || Cause(told(cause));
+    let said = || Cause(cause_text(cause));
     if is_read_only(cause) {
         return PostgresError::ReadOnly { at };
     }
     if let Some(state) = cause.code() {
         return match state.code() {
             "3D000" => PostgresError::NoDatabase { at },
-            "42501" => PostgresError::Rights { at, cause: cause_text() },
-            code if code.starts_with("28") => PostgresError::Login { at, cause: cause_text() },
+            "42501" => PostgresError::Rights { at, cause: said() },
+            code if code.starts_with("28") => PostgresError::Login { at, cause: said() },
             _ => match of_state(state) {
                 InboxError::Full => PostgresError::Full { at },
                 InboxError::Unreachable | InboxError::Saturated => {
-                    PostgresError::Unreachable { at, cause: cause_text() }
+                    PostgresError::Unreachable { at, cause: said() }
                 }
-                _ => PostgresError::Unopenable { at, cause: cause_text() },
+                _ => PostgresError::Unopenable { at, cause: said() },
             },
         };
     }
-    let cause_said = cause_text();
     if is_tls(cause) {
-        PostgresError::Tls { at, cause: cause_said }
+        PostgresError::Tls { at, cause: said() }
     } else if cause.is_closed() || has_io(cause) {
-        PostgresError::Unreachable { at, cause: cause_said }
+        PostgresError::Unreachable { at, cause: said() }
     } else if cause.source().is_some_and(|it| it.to_string() == "password missing") {
         PostgresError::Login { at, cause: Cause("the server asks for a password".to_owned()) }
     } else {
-        PostgresError::Unopenable { at, cause: cause_said }
+        PostgresError::Unopenable { at, cause: said() }
     }
 }
 

@@ -8,7 +8,6 @@ use tokio_postgres::Client;
 
 use crate::inbox::OpenError;
 use crate::inbox::postgres::connect::PostgresOptions;
-use crate::inbox::postgres::connect::spawn;
 use crate::inbox::postgres::error::PostgresError;
 use crate::inbox::postgres::failure::may_pass;
 use crate::inbox::postgres::failure::while_opening;
@@ -69,6 +68,13 @@ impl PostgresOptions {
         })
     }
 
+    /// Refuses anything but a store that this program can use as it is. Does not wait for a server that is not
+    /// there.
+    pub(super) async fn check_schema(&self) -> Result<(), OpenError> {
+        let (client, _session) = self.open().await?;
+        Ok(schema::check(self.shown(), &client).await?)
+    }
+
     /// The first connection of a service. Tries again while what keeps it away may pass by itself, and says so
     /// in the log.
     pub(super) async fn reach(&self) -> Result<Client, PostgresError> {
@@ -101,8 +107,7 @@ impl PostgresOptions {
     async fn open(&self) -> Result<(Client, Session), PostgresError> {
         let at = self.shown();
         let failed = |cause: tokio_postgres::Error| while_opening(at, &cause);
-        let (client, connection) = self.connect().await.map_err(failed)?;
-        spawn(connection);
+        let client = self.client().await.map_err(failed)?;
         let session = session(&client).await.map_err(failed)?;
         let at = at.to_owned();
         if session.version_number / 10_000 < OLDEST_SERVER {

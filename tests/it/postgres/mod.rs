@@ -1,3 +1,4 @@
-//! The store on a real PostgreSQL server, which `TEST_POSTGRES_URL` names.
+//! What the store on PostgreSQL does beyond the promises that every store makes. Knows no HTTP.
 
 mod connecting;
+mod operating;
