@@ -32,6 +32,9 @@ mod reconcile;
 mod store;
 
 pub use reconcile::reconciler_beside;
+pub use store::check_store;
+pub use store::copy_store;
+pub use store::migrate;
 pub use store::operator;
 
 /// How often leases are looked after and old rows are deleted.

@@ -19,6 +19,7 @@ mod identify;
 mod reconcile;
 mod send;
 mod serve;
+mod store;
 
 /// The callback address for Bamboo Cloud IDaaS identity events.
 #[derive(Parser)]
@@ -51,6 +52,8 @@ enum Command {
     Directory(directory::DirectoryArgs),
     /// Bring the directory level with the users and organisations at IDaaS
     Reconcile(reconcile::ReconcileArgs),
+    /// Migrate, check or copy the store as a whole
+    Store(store::StoreArgs),
     /// Ask the running service whether it is ready
     Healthcheck(healthcheck::HealthcheckArgs),
 }
@@ -87,6 +90,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Events(args) => events::run(args, &settings(file)?).await,
         Command::Directory(args) => directory::run(&args, &settings(file)?).await,
         Command::Reconcile(args) => reconcile::run(&args, &settings(file)?).await,
+        Command::Store(args) => store::run(args, &settings(file)?).await,
         Command::Healthcheck(args) => healthcheck::run(args, &settings(file)?).await,
     }
 }

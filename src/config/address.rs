@@ -1,6 +1,7 @@
 //! Checks URLs and paths of the settings. Connects to nothing and never repeats a URL, which may hold a password.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use percent_encoding::percent_decode_str;
 use reqwest::Url;
@@ -82,6 +83,19 @@ pub(super) fn store(text: &str) -> Option<StoreAddress> {
         shown: format!("{scheme}{shown}"),
         has_password,
     })
+}
+
+/// Not a URL of a store. Does not repeat it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a store is sqlite://FILE or postgres://USER@HOST/DATABASE")]
+pub struct StoreUrlError;
+
+impl FromStr for StoreUrl {
+    type Err = StoreUrlError;
+
+    fn from_str(text: &str) -> Result<Self, StoreUrlError> {
+        store(text).map(|it| it.url).ok_or(StoreUrlError)
+    }
 }
 
 /// The path of an endpoint: what may stand in a URL's path, without percent-encoding, since paths are compared as sent.

@@ -27,6 +27,7 @@ mod section;
 mod source;
 mod units;
 
+pub use address::StoreUrlError;
 pub use cidr::Cidr;
 pub use cidr::CidrError;
 pub use load::Loaded;

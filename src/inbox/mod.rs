@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 mod accepting;
+mod copy;
 mod deciding;
 mod delivery;
 mod error;
@@ -13,6 +14,7 @@ mod postgres;
 mod record;
 mod sqlite;
 mod summary;
+mod upkeep;
 
 pub use accepting::Acceptance;
 pub use accepting::DuplicateKey;
@@ -22,6 +24,9 @@ pub use accepting::Reply;
 pub use accepting::Reservation;
 pub use accepting::Reserved;
 pub use accepting::Subject;
+pub use copy::CopiedTable;
+pub use copy::CopyError;
+pub use copy::copy;
 pub use delivery::Claim;
 pub use delivery::Claimed;
 pub use delivery::Delivery;
@@ -49,10 +54,13 @@ pub use sqlite::SqliteEditor;
 pub use sqlite::SqliteInbox;
 pub use sqlite::SqliteOperator;
 pub use sqlite::SqliteReader;
+pub use sqlite::SqliteSource;
 pub use summary::DeliverySummary;
 pub use summary::EventFilter;
 pub use summary::EventSummary;
 pub use summary::State;
+pub use upkeep::Finding;
+pub use upkeep::Upkeep;
 
 /// Proof that a task is this process's alone; dropping it lets others have it.
 pub type Exclusive = Box<dyn std::any::Any + Send>;

@@ -15,6 +15,7 @@ use crate::inbox::EventFilter;
 use crate::inbox::EventSummary;
 use crate::inbox::InboxError;
 use crate::inbox::OpenError;
+use crate::inbox::PostgresError;
 use crate::inbox::PostgresOptions;
 use crate::inbox::Record;
 use crate::inbox::RecordQuery;
@@ -34,8 +35,16 @@ use crate::inbox::postgres::rows::timestamp;
 pub struct PostgresOperator(Pool);
 
 impl PostgresOperator {
-    pub fn new(options: &PostgresOptions) -> Result<Self, OpenError> {
-        options.pool().map(Self)
+    /// Also where the server only reads, as a standby does; then nothing can be changed.
+    pub async fn open(options: &PostgresOptions) -> Result<Self, OpenError> {
+        match options.check_schema().await {
+            Err(OpenError::Postgres(PostgresError::ReadOnly { .. })) => {
+                let reading = options.reading();
+                reading.check_schema().await?;
+                reading.pool().map(Self)
+            }
+            checked => checked.and_then(|()| options.pool()).map(Self),
+        }
     }
 
     pub(crate) async fn events(

@@ -77,6 +77,13 @@ pub(super) fn open_to_read(path: &Path) -> Result<Connection, OpenError> {
 
 /// Opens an existing store to change rows in it beside the service that owns it.
 pub(super) fn open_to_edit(path: &Path) -> Result<Connection, OpenError> {
+    let connection = open_any_version(path)?;
+    schema::check(path, &connection)?;
+    Ok(connection)
+}
+
+/// Opens an existing store whatever its schema.
+pub(super) fn open_any_version(path: &Path) -> Result<Connection, OpenError> {
     if !path.exists() {
         return Err(OpenError::Missing { path: path.to_owned() });
     }
@@ -85,7 +92,6 @@ pub(super) fn open_to_edit(path: &Path) -> Result<Connection, OpenError> {
     if application_id(path, &connection)? != APPLICATION_ID {
         return Err(OpenError::Foreign { path: path.to_owned() });
     }
-    schema::check(path, &connection)?;
     Ok(connection)
 }
 

@@ -34,11 +34,16 @@ mod file;
 mod operator;
 mod reader;
 mod schema;
+mod source;
+mod upkeep;
 mod writer;
 
 pub use editor::SqliteEditor;
 pub use operator::SqliteOperator;
 pub use reader::SqliteReader;
+pub use source::SqliteSource;
+pub(in crate::inbox) use upkeep::check;
+pub(in crate::inbox) use upkeep::migrate;
 
 use writer::Job;
 use writer::Writer;

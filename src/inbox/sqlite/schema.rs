@@ -17,7 +17,7 @@ const MIGRATIONS: [&str; 3] = [
 ];
 
 #[expect(clippy::cast_possible_wrap, reason = "there are not that many migrations")]
-const KNOWN: i64 = MIGRATIONS.len() as i64;
+pub(super) const KNOWN: i64 = MIGRATIONS.len() as i64;
 
 /// Applies what the store has not seen, all of it or nothing.
 pub(super) fn migrate(path: &Path, connection: &mut Connection) -> Result<(), OpenError> {
@@ -56,7 +56,8 @@ fn apply(connection: &mut Connection, found: i64) -> rusqlite::Result<()> {
     transaction.commit()
 }
 
-fn version(path: &Path, connection: &Connection) -> Result<i64, OpenError> {
+/// Refuses what a newer program has made.
+pub(super) fn version(path: &Path, connection: &Connection) -> Result<i64, OpenError> {
     let exists = connection
         .query_row("SELECT 1 FROM sqlite_schema WHERE name = 'schema_versions'", [], |_row| Ok(()))
         .optional();

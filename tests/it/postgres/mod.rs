@@ -1,4 +1,5 @@
 //! What the store on PostgreSQL does beyond the promises that every store makes. Knows no HTTP.
 
 mod connecting;
+mod copying;
 mod operating;

@@ -28,8 +28,6 @@ use crate::support::postgres::Database;
 use crate::support::store;
 use crate::support::wait::eventually;
 
-const SCHEMA: &str = include_str!("../../../src/inbox/migrations/postgres/0001_store.sql");
-
 const DELIVERIES: &str = "SELECT sequence, handler, subject_key, state, attempts, next_attempt_at, lease_until, last_error
      FROM deliveries ORDER BY sequence, handler";
 
@@ -147,8 +145,8 @@ impl Pair {
     async fn create() -> Option<Self> {
         let database = Database::create().await?;
         let client = database.client().await;
-        client.batch_execute(SCHEMA).await.unwrap();
         let pair = Self { directory: TempDir::new().unwrap(), database, client };
+        pair.options().migrate().await.unwrap();
         SqliteInbox::open(&pair.path(), at(0)).unwrap().close().await;
         pair.refill().await;
         Some(pair)
@@ -171,10 +169,13 @@ impl Pair {
         Operator::Sqlite(SqliteOperator::open(&self.path()).unwrap())
     }
 
-    fn postgres(&self) -> Operator {
+    fn options(&self) -> PostgresOptions {
         let timeout = Duration::from_secs(30);
-        let options = PostgresOptions::new(&self.database.url().into(), None, 2, timeout).unwrap();
-        Operator::Postgres(PostgresOperator::new(&options).unwrap())
+        PostgresOptions::new(&self.database.url().into(), None, 2, timeout).unwrap()
+    }
+
+    async fn postgres(&self) -> Operator {
+        Operator::Postgres(PostgresOperator::open(&self.options()).await.unwrap())
     }
 
     async fn somebody_waits(&self) {
@@ -225,7 +226,7 @@ fn filters() -> Vec<EventFilter> {
 #[tokio::test]
 async fn every_filter_lists_the_same_on_either_store() {
     let Some(pair) = Pair::create().await else { return };
-    let (sqlite, postgres) = (pair.sqlite(), pair.postgres());
+    let (sqlite, postgres) = (pair.sqlite(), pair.postgres().await);
     for filter in filters() {
         for (before, most) in [(None, usize::MAX), (Some(90), 7), (Some(1), 7), (None, 0)] {
             let one = sqlite.events(&filter, before, most).await.unwrap();
@@ -244,7 +245,7 @@ async fn every_filter_lists_the_same_on_either_store() {
 #[tokio::test]
 async fn the_directory_is_listed_the_same_on_either_store_page_by_page() {
     let Some(pair) = Pair::create().await else { return };
-    let (sqlite, postgres) = (pair.sqlite(), pair.postgres());
+    let (sqlite, postgres) = (pair.sqlite(), pair.postgres().await);
     for kind in [RecordKind::User, RecordKind::Organization] {
         for (endpoint, deleted_too) in [(None, true), (None, false), (Some("other"), true)] {
             let endpoint = endpoint.map(str::to_owned);
@@ -263,7 +264,7 @@ async fn the_directory_is_listed_the_same_on_either_store_page_by_page() {
 #[tokio::test]
 async fn every_retry_and_discard_leaves_the_same_on_either_store() {
     let Some(pair) = Pair::create().await else { return };
-    let (sqlite, postgres) = (pair.sqlite(), pair.postgres());
+    let (sqlite, postgres) = (pair.sqlite(), pair.postgres().await);
     for filter in filters() {
         for discard in [false, true] {
             pair.refill().await;
@@ -298,7 +299,7 @@ async fn a_claim_under_way_is_not_overtaken() {
         )
         .await
         .unwrap();
-    let postgres = pair.postgres();
+    let postgres = pair.postgres().await;
     let filter = EventFilter { state: Some(State::Dead), ..EventFilter::default() };
     let retry = tokio::spawn(async move { postgres.retry(&filter, at(5000)).await });
     pair.somebody_waits().await;
@@ -328,7 +329,7 @@ async fn a_change_waits_for_its_turn_and_wakes_the_services() {
     listening.batch_execute("LISTEN bamboohook").await.unwrap();
     let turn = "BEGIN; SELECT pg_advisory_xact_lock(x'00626d62686f6f6b'::bigint)";
     pair.client.batch_execute(turn).await.unwrap();
-    let postgres = pair.postgres();
+    let postgres = pair.postgres().await;
     let retry = tokio::spawn(async move { postgres.retry(&EventFilter::default(), at(0)).await });
     pair.somebody_waits().await;
     assert!(told.try_recv().is_err());
