@@ -36,7 +36,7 @@ pub struct Delivery {
 }
 
 /// Which attempt a result belongs to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DeliveryKey {
     /// The event's place in the order of arrival.
     pub sequence: i64,
