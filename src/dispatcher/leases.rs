@@ -13,8 +13,8 @@ use crate::clock::Clock;
 use crate::inbox::DeliveryKey;
 use crate::inbox::Inbox;
 
-/// Three turns may fail before a lease ends. With two turns more, what a dead process held is another's.
-pub(super) const LEASE: Duration = Duration::from_secs(20);
+/// Two turns may fail before a lease ends. With two turns more, what a dead process held is another's.
+pub(super) const LEASE: Duration = Duration::from_secs(15);
 
 const TURN: Duration = Duration::from_secs(5);
 
