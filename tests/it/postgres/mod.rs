@@ -1,3 +1,4 @@
 //! What the store on PostgreSQL does beyond the promises that every store makes. Knows no HTTP.
 
+mod connecting;
 mod operating;
