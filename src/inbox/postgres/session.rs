@@ -17,7 +17,6 @@ use crate::inbox::postgres::batch::Held;
 use crate::inbox::postgres::batch::Holder;
 use crate::inbox::postgres::batch::KeyOf;
 use crate::inbox::postgres::batch::key_of;
-use crate::inbox::postgres::connect::spawn;
 use crate::inbox::postgres::records::RecordWrites;
 use crate::inbox::postgres::records::Records;
 use crate::inbox::postgres::statements::Statements;
@@ -26,11 +25,13 @@ use crate::inbox::postgres::writer::Doubt;
 use crate::inbox::postgres::writes::Parameters;
 use crate::inbox::postgres::writes::Writes;
 
-/// What the planner remembers of a table that was empty a minute ago would have it read the whole of it for
-/// each commit.
-const BY_INDEX: &str =
-    "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
-     SET enable_bitmapscan = off; SET plan_cache_mode = force_generic_plan; SET jit = off";
+/// Each statement sees what was committed before it, also what was while the turn was waited for; whatever else
+/// the database has for its default.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
+
+/// A commit that has not reached the disk is none. Stricter settings, which wait for standbys too, stay.
+const DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', false)
+     WHERE current_setting('synchronous_commit') = 'off'";
 
 /// Dropped in the middle of a transaction, it ends the connection and so the transaction.
 pub(super) struct Session {
@@ -40,9 +41,8 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) async fn open(options: &PostgresOptions) -> Result<Self, Error> {
-        let (client, connection) = options.connect().await?;
-        spawn(connection);
-        client.batch_execute(BY_INDEX).await?;
+        let client = options.client().await?;
+        client.query(DURABLE, &[]).await?;
         let statements = Statements::prepare(&client).await?;
         Ok(Self { client, statements })
     }
@@ -54,7 +54,7 @@ impl Session {
     pub(super) async fn begin(&self, doubts: &[Doubt], asked: &Asked<'_>) -> Result<Found, Error> {
         let (_begun, _turn, _freed, keys, records, places) = tokio::try_join!(
             biased;
-            self.client.batch_execute("BEGIN"),
+            self.client.batch_execute(BEGIN),
             self.client.query(&self.statements.take_turn, &[&TURN]),
             self.free_doubtful(doubts),
             self.held_keys(asked),

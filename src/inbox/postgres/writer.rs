@@ -193,7 +193,8 @@ impl Writer {
         };
         // A server that went away without a word must not hold everyone up for longer than one that is slow.
         let patience = self.options.statement_timeout().saturating_mul(2);
-        let committed = match timeout(patience, self.commit(&session, &jobs)).await {
+        // With every statement of a commit in it, it is much to carry about.
+        let committed = match timeout(patience, Box::pin(self.commit(&session, &jobs))).await {
             Ok(committed) => committed,
             Err(_elapsed) => Err(Failure::Lost { cause: None, doubtful: true }),
         };
