@@ -1,9 +1,11 @@
 //! Ways to a PostgreSQL server: URLs, TLS, failover, the schema, and what is refused.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use bamboohook::config::Config;
 use bamboohook::inbox::Examination;
 use bamboohook::inbox::Migrated;
 use bamboohook::inbox::OpenError;
@@ -317,5 +319,22 @@ fn files_of_certificates_are_read_at_once() {
         let error = options(&format!("postgres://u:canary@h/db?{parameters}")).unwrap_err();
         assert!(said(&error).contains(part), "{parameters}: {error}");
         assert!(!said(&error).contains("canary"));
+    }
+}
+
+#[test]
+fn settings_that_do_not_fit_together_are_found_before_anything_is_reached() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("bamboohook.toml");
+    let keys = "[endpoints.default]\ntoken = \"canary-token\"\nallow_unsigned = true\nallow_plaintext = true\n";
+    for (parameters, fits) in [("sslmode=require", true), ("sslmode=maybe", false)] {
+        let url = format!("postgres://u:canary@h/db?{parameters}");
+        fs::write(&file, format!("[store]\nurl = \"{url}\"\n{keys}")).unwrap();
+        let loaded = Config::load(Some(&file), &BTreeMap::new()).unwrap();
+        let checked = bamboohook::app::check(&loaded.config);
+        assert_eq!(checked.is_ok(), fits, "{checked:?}");
+        let text = checked.map_or_else(|it| format!("{it:#}"), |()| String::new());
+        assert!(fits || text.starts_with("store.url: parameter \"sslmode\""), "{text}");
+        assert!(!text.contains("canary"), "{text}");
     }
 }
