@@ -136,10 +136,6 @@ impl PostgresInbox {
         result.await.map_err(|_ended| InboxError::Closed)?
     }
 
-    pub async fn extend(&self, keys: Vec<DeliveryKey>, until: Timestamp) -> Result<(), InboxError> {
-        self.queue(Request::Extend(keys, until)).await.map(drop)
-    }
-
     async fn client(&self) -> Result<Object, InboxError> {
         // A pool that is closed says so for itself, but not before a connection is free.
         self.jobs()?;
@@ -178,6 +174,10 @@ impl Inbox for PostgresInbox {
             Done::Finished(held) => Ok(held),
             _ => Err(InboxError::Failed),
         }
+    }
+
+    async fn extend(&self, keys: Vec<DeliveryKey>, until: Timestamp) -> Result<(), InboxError> {
+        self.queue(Request::Extend(keys, until)).await.map(drop)
     }
 
     async fn keep_details(&self, details: NewDetails) -> Result<(), InboxError> {
