@@ -265,6 +265,7 @@ async fn tidy(inbox: &dyn Inbox, clock: &dyn Clock, kept: Duration) -> Result<()
 /// Whether a service could be made of these settings, as far as that can be told without starting it.
 pub fn check(config: &Config) -> anyhow::Result<()> {
     let app = App::new(config.clone());
+    store::check(config)?;
     app.handlers(Mode::Queued)?;
     app.handlers(Mode::Inline).map(drop)
 }

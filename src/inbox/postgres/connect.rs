@@ -155,7 +155,8 @@ impl PostgresOptions {
         let mut failed: Option<tokio_postgres::Error> = None;
         for server in &self.servers {
             for address in self.addresses(server).await {
-                match self.connect_to(server, address).await {
+                // Boxed, since it takes much memory and happens rarely.
+                match Box::pin(self.connect_to(server, address)).await {
                     Ok(connected) => return Ok(connected),
                     Err(cause) => {
                         let telling = failed.as_ref().is_none_or(|it| it.code().is_none());
@@ -230,9 +231,7 @@ impl PostgresOptions {
         &self,
         config: &Config,
     ) -> Result<(Client, Connection), tokio_postgres::Error> {
-        // Much memory for something rare.
-        let connecting = Box::pin(config.connect(self.tls.clone()));
-        match timeout(self.connect_timeout, connecting).await {
+        match timeout(self.connect_timeout, config.connect(self.tls.clone())).await {
             Ok(result) => result,
             Err(_elapsed) => Err(silence().await),
         }
