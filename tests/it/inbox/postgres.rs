@@ -142,7 +142,7 @@ async fn work(
         }
         for delivery in claimed {
             attempts += 1;
-            let outcome = if attempts % 4 == 0 {
+            let outcome = if attempts.is_multiple_of(4) {
                 Outcome::Retry { at: at(1), error: "HTTP 500".to_owned() }
             } else {
                 let subject = delivery.event.subject.clone().unwrap();
@@ -160,14 +160,14 @@ async fn replicas_claim_past_each_other() {
     let Some(database) = Database::create().await else { return };
     let place = PostgresDatabase(database);
     let replicas = replicas(&place).await;
-    let mut stores: JoinSet<_> = (0..300)
+    let mut accepts: JoinSet<_> = (0..300)
         .map(|_| {
             let inbox = Arc::clone(&replicas[0]);
             async move { store(&inbox, event(None)).await.id }
         })
         .collect();
     let mut stored = BTreeSet::new();
-    while let Some(id) = stores.join_next().await {
+    while let Some(id) = accepts.join_next().await {
         stored.insert(id.unwrap());
     }
     let claims: JoinSet<Vec<Delivery>> = (0..30)
@@ -318,12 +318,12 @@ async fn a_replica_that_stalls_in_its_turn_loses_it() {
     let inbox: Arc<dyn Inbox> = Arc::new(PostgresInbox::open(options).await.unwrap());
     let mut staller = place.0.client().await;
     staller.batch_execute("SET idle_in_transaction_session_timeout = 700").await.unwrap();
-    let stalled = staller.transaction().await.unwrap();
+    let held = staller.transaction().await.unwrap();
     let turn = 0x62_6d_62_68_6f_6f_6b_i64;
-    stalled.query("SELECT pg_advisory_xact_lock($1)", &[&turn]).await.unwrap();
+    held.query("SELECT pg_advisory_xact_lock($1)", &[&turn]).await.unwrap();
     // It waits for its turn, and gets it when the server has given up on the other.
     store(&inbox, event(Some("user-1"))).await;
-    assert!(stalled.commit().await.is_err());
+    assert!(held.commit().await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]
