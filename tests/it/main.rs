@@ -24,6 +24,7 @@ mod identities;
 mod inbox;
 mod leaks;
 mod messages;
+mod postgres;
 mod process;
 mod reconcile;
 mod replay;
