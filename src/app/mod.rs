@@ -29,7 +29,9 @@ use crate::http;
 use crate::idaas::IdaasClient;
 use crate::inbox::Inbox;
 use crate::inbox::InboxError;
+use crate::inbox::Operator;
 use crate::inbox::SqliteInbox;
+use crate::inbox::SqliteOperator;
 
 mod reconcile;
 
@@ -285,8 +287,13 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
     app.handlers(Mode::Inline).map(drop)
 }
 
-/// Where the events of a configuration can be read, for commands that look into the store.
-pub fn sqlite_path(config: &Config) -> anyhow::Result<PathBuf> {
+/// The store of these settings, for commands beside the service that owns it.
+#[expect(clippy::unused_async, reason = "a store on a server is connected to here")]
+pub async fn operator(config: &Config) -> anyhow::Result<Operator> {
+    Ok(Operator::Sqlite(SqliteOperator::open(&sqlite_path(config)?).context("store.url")?))
+}
+
+fn sqlite_path(config: &Config) -> anyhow::Result<PathBuf> {
     match &config.store.url {
         StoreUrl::Sqlite(path) => Ok(path.clone()),
         StoreUrl::Postgres(_) => {

@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Args;
 use clap::ValueEnum;
 use serde::Serialize;
@@ -16,9 +15,9 @@ use crate::event::Message;
 use crate::event::RecordKind;
 use crate::event::printable;
 use crate::event::rfc3339;
+use crate::inbox::Operator;
 use crate::inbox::Record;
 use crate::inbox::RecordQuery;
-use crate::inbox::SqliteReader;
 
 /// Records read at once, so that a long list needs little memory.
 const PAGE: usize = 500;
@@ -46,12 +45,12 @@ enum KindArg {
     Organizations,
 }
 
-pub(super) fn run(args: &DirectoryArgs, config: &Config) -> anyhow::Result<ExitCode> {
-    let store = SqliteReader::open(&app::sqlite_path(config)?).context("store.url")?;
-    print(|out| list(args, &store, out))
+pub(super) async fn run(args: &DirectoryArgs, config: &Config) -> anyhow::Result<ExitCode> {
+    let store = app::operator(config).await?;
+    print(async |out| list(args, &store, out).await).await
 }
 
-fn list(args: &DirectoryArgs, store: &SqliteReader, out: &mut impl Write) -> anyhow::Result<()> {
+async fn list(args: &DirectoryArgs, store: &Operator, out: &mut impl Write) -> anyhow::Result<()> {
     let kind = match args.kind {
         KindArg::Users => RecordKind::User,
         KindArg::Organizations => RecordKind::Organization,
@@ -64,7 +63,7 @@ fn list(args: &DirectoryArgs, store: &SqliteReader, out: &mut impl Write) -> any
         most: PAGE,
     };
     loop {
-        let page = store.records(&query)?;
+        let page = store.records(&query).await?;
         let Some(last) = page.last() else { return Ok(()) };
         query.after = Some((last.endpoint.clone(), last.id.clone()));
         for record in &page {

@@ -84,8 +84,8 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             let config = if args.needs_config() { Some(settings(file)?) } else { None };
             identify::run(args, config.as_ref()).await
         }
-        Command::Events(args) => events::run(args, &settings(file)?),
-        Command::Directory(args) => directory::run(&args, &settings(file)?),
+        Command::Events(args) => events::run(args, &settings(file)?).await,
+        Command::Directory(args) => directory::run(&args, &settings(file)?).await,
         Command::Reconcile(args) => reconcile::run(&args, &settings(file)?).await,
         Command::Healthcheck(args) => healthcheck::run(args, &settings(file)?).await,
     }
@@ -102,10 +102,10 @@ fn settings(file: Option<PathBuf>) -> anyhow::Result<Config> {
 }
 
 /// Lets a command write to stdout. Whoever reads only the head of a list has what they wanted.
-fn print(
-    write: impl FnOnce(&mut std::io::StdoutLock<'static>) -> anyhow::Result<()>,
+async fn print(
+    write: impl AsyncFnOnce(&mut std::io::StdoutLock<'static>) -> anyhow::Result<()>,
 ) -> anyhow::Result<ExitCode> {
-    match write(&mut std::io::stdout().lock()) {
+    match write(&mut std::io::stdout().lock()).await {
         Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
         written => written.map(|()| ExitCode::SUCCESS),
     }

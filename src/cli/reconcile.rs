@@ -48,17 +48,18 @@ async fn reconcile(args: &ReconcileArgs, reconciler: &Reconciler) -> anyhow::Res
         let result = reconciler.run(&watch).await;
         bar.finish_and_clear();
         let summary = result?;
-        return print(|out| print_summary(args, summary, out));
+        return print(async |out| print_summary(args, summary, out)).await;
     }
     let result = reconciler.compare(&watch).await;
     bar.finish_and_clear();
     let comparison = result?;
-    let printed = print(|out| {
+    let printed = print(async |out| {
         for difference in comparison.differences() {
             print_difference(args, difference, out)?;
         }
         print_summary(args, comparison.summary(), out)
-    })?;
+    })
+    .await?;
     comparison.check()?;
     Ok(printed)
 }

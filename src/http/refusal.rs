@@ -85,7 +85,9 @@ impl Refusal {
             | Self::Ambiguous(AmbiguousMessage)
             | Self::Nameless(_)
             | Self::UnknownEvent
-            | Self::Record(RecordRefusal::NameTaken) => StatusCode::BAD_REQUEST,
+            | Self::Record(RecordRefusal::NameTaken | RecordRefusal::TooLong) => {
+                StatusCode::BAD_REQUEST
+            }
             Self::Duplicate | Self::Running => StatusCode::CONFLICT,
             Self::Record(RecordRefusal::IdTaken | RecordRefusal::IdDiffers)
             | Self::Inline(InlineError::Failed)
@@ -133,6 +135,7 @@ impl Refusal {
             Self::Duplicate => "duplicate",
             Self::Running => "running",
             Self::Record(RecordRefusal::NameTaken) => "name_taken",
+            Self::Record(RecordRefusal::TooLong) => "id_or_name_too_long",
             Self::Record(RecordRefusal::IdTaken) => "inline_id_taken",
             Self::Record(RecordRefusal::IdDiffers) => "inline_id_differs",
             Self::Inline(InlineError::Missing) => "inline_missing",

@@ -82,6 +82,15 @@ pub enum Reply {
     SubjectId,
 }
 
+impl Reply {
+    pub(super) fn text(&self, subject: Option<&str>) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::SubjectId => serde_json::json!({ "id": subject.unwrap_or_default() }).to_string(),
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Acceptance {
     Stored(Receipt),

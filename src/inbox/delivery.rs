@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use sha2::Digest;
+use sha2::Sha256;
 use uuid::Uuid;
 
 use crate::event::Dialect;
@@ -90,4 +92,11 @@ pub enum Outcome {
     },
     /// Was not begun: the attempt does not count.
     Released,
+}
+
+/// Deliveries of one key keep their order. Two subjects that share a key by chance only wait for each other.
+pub(super) fn subject_key(endpoint: &str, subject: &str) -> i64 {
+    let digest =
+        Sha256::new().chain_update(endpoint).chain_update([0]).chain_update(subject).finalize();
+    i64::from_be_bytes(*digest.first_chunk().unwrap_or(&[0; 8]))
 }

@@ -1,4 +1,4 @@
-//! Records of the directory and what events do to them. Decides nothing about ids; the store does, inside its transaction.
+//! Records of the directory and what events say about them. Decides nothing.
 
 use jiff::Timestamp;
 
@@ -49,6 +49,8 @@ pub enum RecordRefusal {
     IdTaken,
     #[error("the id that the inline handler gave differs from the one that the record has")]
     IdDiffers,
+    #[error("the id or the name is longer than 1000 bytes")]
+    TooLong,
 }
 
 /// One user or organisation of an endpoint, as the events so far leave it.
@@ -85,5 +87,13 @@ pub fn name_key(kind: RecordKind, name: &str) -> String {
     match kind {
         RecordKind::User => name.to_lowercase(),
         RecordKind::Organization => name.to_owned(),
+    }
+}
+
+/// As stores write it.
+pub(super) fn kind_text(kind: RecordKind) -> &'static str {
+    match kind {
+        RecordKind::User => "user",
+        RecordKind::Organization => "organization",
     }
 }

@@ -13,7 +13,6 @@ use std::thread;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use bamboohook::app::sqlite_path;
 use bamboohook::config::Config;
 use bamboohook::event::Dialect;
 use bamboohook::inbox::EventFilter;
@@ -28,6 +27,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::hex;
+use crate::support::store;
 use crate::support::wire::HttpAnswer;
 use crate::support::wire::Wire;
 use crate::support::wire::post;
@@ -131,7 +131,7 @@ impl Program {
 
     /// Until every delivery was attempted, so that their log lines are there.
     async fn settle(&self) {
-        let reader = SqliteReader::open(&sqlite_path(&self.config).unwrap()).unwrap();
+        let reader = SqliteReader::open(&store::path(&self.config)).unwrap();
         let waiting = EventFilter { state: Some(State::Waiting), ..EventFilter::default() };
         let settled = async {
             while !reader.events(&waiting, None, 1).unwrap().is_empty() {

@@ -5,7 +5,6 @@ use std::io::IsTerminal;
 use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use anyhow::bail;
 use clap::Args;
 use uuid::Uuid;
@@ -16,8 +15,7 @@ use crate::clock::Clock;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::inbox::EventFilter;
-use crate::inbox::SqliteEditor;
-use crate::inbox::SqliteReader;
+use crate::inbox::Operator;
 
 #[derive(Args)]
 pub(super) struct ChangeArgs {
@@ -49,19 +47,25 @@ impl Verb {
 }
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "this command talks to a person")]
-pub(super) fn run(args: &ChangeArgs, config: &Config, verb: Verb) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(
+    args: &ChangeArgs,
+    config: &Config,
+    verb: Verb,
+) -> anyhow::Result<ExitCode> {
     if args.ids.is_empty() && args.filter.is_empty() {
         eprintln!("error: name events by id or by a filter such as --state dead; see --help");
         return Ok(ExitCode::from(2));
     }
-    let path = app::sqlite_path(config)?;
-    let mut store = SqliteEditor::open(&path).context("store.url")?;
+    let store = app::operator(config).await?;
     let filter = args.filter.read(&args.ids, SystemClock.now());
     let filter = match args.filter.limit {
-        Some(limit) => limited(filter, &SqliteReader::open(&path).context("store.url")?, limit)?,
+        Some(limit) => limited(filter, &store, limit).await?,
         None => Some(filter),
     };
-    let matching = filter.as_ref().map_or(Ok(0), |filter| store.count(filter))?;
+    let matching = match &filter {
+        Some(filter) => store.count(filter).await?,
+        None => 0,
+    };
     if !args.json {
         println!("{matching} deliveries match");
     }
@@ -76,8 +80,8 @@ pub(super) fn run(args: &ChangeArgs, config: &Config, verb: Verb) -> anyhow::Res
         return Ok(ExitCode::FAILURE);
     }
     let changed = match verb {
-        Verb::Retry => store.retry(&filter, SystemClock.now())?,
-        Verb::Discard => store.discard(&filter, SystemClock.now())?,
+        Verb::Retry => store.retry(&filter, SystemClock.now()).await?,
+        Verb::Discard => store.discard(&filter, SystemClock.now()).await?,
     };
     if args.json {
         println!("{}", serde_json::json!({ "matching": matching, "changed": changed }));
@@ -88,12 +92,13 @@ pub(super) fn run(args: &ChangeArgs, config: &Config, verb: Verb) -> anyhow::Res
 }
 
 /// Names the newest `limit` events that the filter fits, so that it means them and no later ones.
-fn limited(
+async fn limited(
     mut filter: EventFilter,
-    store: &SqliteReader,
+    store: &Operator,
     limit: usize,
 ) -> anyhow::Result<Option<EventFilter>> {
-    filter.ids = store.events(&filter, None, limit)?.into_iter().map(|it| it.event.id).collect();
+    let newest = store.events(&filter, None, limit).await?;
+    filter.ids = newest.into_iter().map(|it| it.event.id).collect();
     Ok((!filter.ids.is_empty()).then_some(filter))
 }
 

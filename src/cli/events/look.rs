@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use anyhow::bail;
 use clap::Args;
 use serde::Serialize;
@@ -22,7 +21,7 @@ use crate::config::Config;
 use crate::event::printable;
 use crate::event::rfc3339;
 use crate::inbox::EventSummary;
-use crate::inbox::SqliteReader;
+use crate::inbox::Operator;
 use crate::inbox::State;
 
 /// Events read at once, so that a long list needs little memory.
@@ -52,22 +51,22 @@ pub(super) struct ShowArgs {
     json: bool,
 }
 
-pub(super) fn list(args: &ListArgs, config: &Config) -> anyhow::Result<ExitCode> {
-    let store = SqliteReader::open(&app::sqlite_path(config)?).context("store.url")?;
-    print(|out| print_list(args, &store, out))
+pub(super) async fn list(args: &ListArgs, config: &Config) -> anyhow::Result<ExitCode> {
+    let store = app::operator(config).await?;
+    print(async |out| print_list(args, &store, out).await).await
 }
 
-pub(super) fn show(args: &ShowArgs, config: &Config) -> anyhow::Result<ExitCode> {
-    let store = SqliteReader::open(&app::sqlite_path(config)?).context("store.url")?;
-    print(|out| print_event(args, &store, out))
+pub(super) async fn show(args: &ShowArgs, config: &Config) -> anyhow::Result<ExitCode> {
+    let store = app::operator(config).await?;
+    print(async |out| print_event(args, &store, out).await).await
 }
 
-fn print_list(args: &ListArgs, store: &SqliteReader, out: &mut impl Write) -> anyhow::Result<()> {
+async fn print_list(args: &ListArgs, store: &Operator, out: &mut impl Write) -> anyhow::Result<()> {
     let filter = args.filter.read(&[], SystemClock.now());
     let mut left = args.filter.limit.unwrap_or(usize::MAX);
     let mut before = None;
     while left > 0 {
-        let page = store.events(&filter, before, left.min(PAGE))?;
+        let page = store.events(&filter, before, left.min(PAGE)).await?;
         let Some(last) = page.last() else { break };
         before = Some(last.sequence);
         left = left.saturating_sub(page.len());
@@ -78,8 +77,12 @@ fn print_list(args: &ListArgs, store: &SqliteReader, out: &mut impl Write) -> an
     Ok(())
 }
 
-fn print_event(args: &ShowArgs, store: &SqliteReader, out: &mut impl Write) -> anyhow::Result<()> {
-    let Some(event) = store.event(args.id)? else {
+async fn print_event(
+    args: &ShowArgs,
+    store: &Operator,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    let Some(event) = store.event(args.id).await? else {
         bail!("no event {} is stored; it may be past store.retention", args.id);
     };
     let shown = shown(&event, args.show_message)?;

@@ -46,11 +46,11 @@ enum EventsCommand {
     Discard(change::ChangeArgs),
 }
 
-pub(super) fn run(args: EventsArgs, config: &Config) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(args: EventsArgs, config: &Config) -> anyhow::Result<ExitCode> {
     match args.command {
-        EventsCommand::List(args) => look::list(&args, config),
-        EventsCommand::Show(args) => look::show(&args, config),
-        EventsCommand::Retry(args) => change::run(&args, config, change::Verb::Retry),
-        EventsCommand::Discard(args) => change::run(&args, config, change::Verb::Discard),
+        EventsCommand::List(args) => look::list(&args, config).await,
+        EventsCommand::Show(args) => look::show(&args, config).await,
+        EventsCommand::Retry(args) => change::run(&args, config, change::Verb::Retry).await,
+        EventsCommand::Discard(args) => change::run(&args, config, change::Verb::Discard).await,
     }
 }

@@ -3,8 +3,6 @@
 use rusqlite::Connection;
 use rusqlite::OptionalExtension;
 use rusqlite::params;
-use sha2::Digest;
-use sha2::Sha256;
 use uuid::Uuid;
 
 use crate::inbox::Acceptance;
@@ -12,10 +10,10 @@ use crate::inbox::DuplicateKey;
 use crate::inbox::NewEvent;
 use crate::inbox::Receipt;
 use crate::inbox::RecordRefusal;
-use crate::inbox::Reply;
 use crate::inbox::Reservation;
 use crate::inbox::Reserved;
 use crate::inbox::Subject;
+use crate::inbox::delivery::subject_key;
 use crate::inbox::sqlite::directory;
 
 /// Who holds a duplicate key.
@@ -170,12 +168,7 @@ fn receipt(
             }
         }
     };
-    let reply = match &event.reply {
-        Reply::Text(text) => text.clone(),
-        Reply::SubjectId => {
-            serde_json::json!({ "id": subject.as_deref().unwrap_or_default() }).to_string()
-        }
-    };
+    let reply = event.reply.text(subject.as_deref());
     Ok(Ok(Receipt { id: event.id, subject, reply, deletes_unknown }))
 }
 
@@ -225,11 +218,4 @@ fn insert_deliveries(
         insert.execute(params![sequence, &**handler, subject_key, due])?;
     }
     Ok(())
-}
-
-/// Deliveries of one key keep their order. Two subjects that share a key by chance only wait for each other.
-fn subject_key(endpoint: &str, subject: &str) -> i64 {
-    let digest =
-        Sha256::new().chain_update(endpoint).chain_update([0]).chain_update(subject).finalize();
-    i64::from_be_bytes(*digest.first_chunk().unwrap_or(&[0; 8]))
 }

@@ -188,3 +188,13 @@ pub(super) fn while_running(cause: &rusqlite::Error) -> InboxError {
         _ => InboxError::Failed,
     }
 }
+
+/// What it means to those who have opened the store before that it does not open once more.
+pub(super) fn once_open(cause: &OpenError) -> InboxError {
+    match cause {
+        OpenError::Locked { .. } => InboxError::Locked,
+        OpenError::Full { .. } => InboxError::Full,
+        OpenError::ReadOnly { .. } => InboxError::ReadOnly,
+        _ => InboxError::Failed,
+    }
+}

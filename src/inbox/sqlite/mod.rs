@@ -31,11 +31,13 @@ mod deliveries;
 mod directory;
 mod editor;
 mod file;
+mod operator;
 mod reader;
 mod schema;
 mod writer;
 
 pub use editor::SqliteEditor;
+pub use operator::SqliteOperator;
 pub use reader::SqliteReader;
 
 use writer::Job;

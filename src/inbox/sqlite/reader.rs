@@ -18,10 +18,10 @@ use crate::inbox::OpenError;
 use crate::inbox::Record;
 use crate::inbox::RecordQuery;
 use crate::inbox::State;
+use crate::inbox::record::kind_text;
 use crate::inbox::sqlite::deliveries::EVENT_COLUMNS;
 use crate::inbox::sqlite::deliveries::stored_event;
 use crate::inbox::sqlite::deliveries::timestamp;
-use crate::inbox::sqlite::directory::kind_text;
 use crate::inbox::sqlite::file;
 
 /// Whether an event is dead, waiting or done follows from its deliveries and is stored nowhere else.

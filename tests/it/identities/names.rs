@@ -186,6 +186,25 @@ async fn an_update_that_names_nobody_is_refused_and_leaves_no_trace() {
 }
 
 #[tokio::test]
+async fn an_id_or_a_name_of_more_than_1000_bytes_is_refused_and_leaves_no_trace() {
+    let service = Service::start("").await;
+    let (longest, long) = ("a".repeat(1000), "a".repeat(1001));
+    assert_eq!(service.id_of("UPDATE_USER", &renamed(&longest, &longest)).await, longest);
+    let before = rows(&service.store());
+    for (event, message) in [
+        ("CREATE_USER", user(&long)),
+        ("UPDATE_USER", renamed("7", &long)),
+        ("UPDATE_USER", renamed(&long, "zhangsan")),
+        ("DELETE_USER", json!({ "id": long }).to_string()),
+        ("CREATE_ORGANIZATION", json!({ "code": "张".repeat(334) }).to_string()),
+    ] {
+        let said = service.refused(event, &message, 400).await;
+        assert_eq!(said, "the id or the name is longer than 1000 bytes", "{event}");
+    }
+    assert_eq!(rows(&service.store()), before);
+}
+
+#[tokio::test]
 async fn a_taken_name_is_refused_and_the_same_request_accepted_once_it_is_free() {
     let service = Service::start("").await;
     let holder = service.id_of("CREATE_USER", &user("zhangsan")).await;

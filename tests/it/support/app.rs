@@ -11,7 +11,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bamboohook::app::App;
 use bamboohook::app::Listeners;
-use bamboohook::app::sqlite_path;
 use bamboohook::clock::Clock;
 use bamboohook::config;
 use bamboohook::config::Config;
@@ -36,6 +35,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::support::clock::MovableClock;
+use crate::support::store;
 use crate::support::wire::HttpAnswer;
 use crate::support::wire::Wire;
 use crate::support::wire::post;
@@ -203,7 +203,7 @@ impl TestApp {
     }
 
     pub(crate) fn store(&self) -> PathBuf {
-        sqlite_path(&self.config).unwrap()
+        store::path(&self.config)
     }
 }
 

@@ -29,6 +29,7 @@ use secrecy::ExposeSecret;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::support::store;
 use crate::support::wait::PATIENCE;
 use crate::support::wait::eventually;
 
@@ -275,7 +276,7 @@ impl Process {
     }
 
     pub(crate) fn store(&self) -> PathBuf {
-        bamboohook::app::sqlite_path(&self.config).unwrap()
+        store::path(&self.config)
     }
 
     /// All events, oldest first.

@@ -1,8 +1,19 @@
 //! A look at the rows of a store, past everything that reads it otherwise. Changes nothing.
 
 use std::path::Path;
+use std::path::PathBuf;
 
+use bamboohook::config::Config;
+use bamboohook::config::StoreUrl;
 use rusqlite::Connection;
+
+/// The file of a store that is one.
+pub(crate) fn path(config: &Config) -> PathBuf {
+    match &config.store.url {
+        StoreUrl::Sqlite(path) => path.clone(),
+        StoreUrl::Postgres(_) => panic!("the store is no file"),
+    }
+}
 
 /// Every row of every table as text: two stores with the same rows hold the same.
 pub(crate) fn rows(store: &Path) -> Vec<String> {
