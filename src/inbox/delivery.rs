@@ -36,13 +36,15 @@ pub struct Delivery {
 }
 
 /// Which attempt a result belongs to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DeliveryKey {
     /// The event's place in the order of arrival.
     pub sequence: i64,
     pub handler: Arc<str>,
     /// Counts from 1.
     pub attempt: u32,
+    /// What the deliveries of its subject have in common; `None` where there is no order.
+    pub subject_key: Option<i64>,
 }
 
 #[derive(Debug, Clone)]

@@ -33,6 +33,8 @@ pub use delivery::StoredEvent;
 pub use error::InboxError;
 pub use error::OpenError;
 pub use operator::Operator;
+pub use postgres::PostgresInbox;
+pub use postgres::PostgresOperator;
 pub use postgres::PostgresOptions;
 pub use record::Change;
 pub use record::Record;

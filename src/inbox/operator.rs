@@ -6,6 +6,7 @@ use uuid::Uuid;
 use crate::inbox::EventFilter;
 use crate::inbox::EventSummary;
 use crate::inbox::InboxError;
+use crate::inbox::PostgresOperator;
 use crate::inbox::Record;
 use crate::inbox::RecordQuery;
 use crate::inbox::SqliteOperator;
@@ -13,6 +14,7 @@ use crate::inbox::SqliteOperator;
 /// A store of either kind.
 pub enum Operator {
     Sqlite(SqliteOperator),
+    Postgres(PostgresOperator),
 }
 
 impl Operator {
@@ -26,12 +28,14 @@ impl Operator {
     ) -> Result<Vec<EventSummary>, InboxError> {
         match self {
             Self::Sqlite(store) => store.events(filter, before, most).await,
+            Self::Postgres(store) => store.events(filter, before, most).await,
         }
     }
 
     pub async fn event(&self, id: Uuid) -> Result<Option<EventSummary>, InboxError> {
         match self {
             Self::Sqlite(store) => store.event(id).await,
+            Self::Postgres(store) => store.event(id).await,
         }
     }
 
@@ -39,6 +43,7 @@ impl Operator {
     pub async fn records(&self, query: &RecordQuery) -> Result<Vec<Record>, InboxError> {
         match self {
             Self::Sqlite(store) => store.records(query).await,
+            Self::Postgres(store) => store.records(query).await,
         }
     }
 
@@ -47,6 +52,7 @@ impl Operator {
     pub async fn count(&self, filter: &EventFilter) -> Result<usize, InboxError> {
         match self {
             Self::Sqlite(store) => store.count(filter).await,
+            Self::Postgres(store) => store.count(filter).await,
         }
     }
 
@@ -54,6 +60,7 @@ impl Operator {
     pub async fn retry(&self, filter: &EventFilter, now: Timestamp) -> Result<usize, InboxError> {
         match self {
             Self::Sqlite(store) => store.retry(filter, now).await,
+            Self::Postgres(store) => store.retry(filter, now).await,
         }
     }
 
@@ -61,6 +68,7 @@ impl Operator {
     pub async fn discard(&self, filter: &EventFilter, now: Timestamp) -> Result<usize, InboxError> {
         match self {
             Self::Sqlite(store) => store.discard(filter, now).await,
+            Self::Postgres(store) => store.discard(filter, now).await,
         }
     }
 }

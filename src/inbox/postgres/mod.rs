@@ -1,5 +1,238 @@
-//! The store on a PostgreSQL database that several services share. Keeps nothing that one of them alone knows.
+//! The store on a PostgreSQL database that several services share: each writes what waits in it in one transaction. Keeps nothing that one of them alone knows.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use deadpool_postgres::Object;
+use deadpool_postgres::Pool;
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use uuid::Uuid;
+
+use crate::inbox::Acceptance;
+use crate::inbox::Claim;
+use crate::inbox::Claimed;
+use crate::inbox::DeliveryKey;
+use crate::inbox::DuplicateKey;
+use crate::inbox::Exclusive;
+use crate::inbox::Finish;
+use crate::inbox::Inbox;
+use crate::inbox::InboxError;
+use crate::inbox::NewDetails;
+use crate::inbox::NewEvent;
+use crate::inbox::OpenError;
+use crate::inbox::Record;
+use crate::inbox::RecordQuery;
+use crate::inbox::Reservation;
+use crate::inbox::Reserved;
+
+mod batch;
+mod claiming;
 mod connect;
+mod editing;
+mod exclusive;
+mod filter;
+mod listener;
+mod operator;
+mod order;
+mod records;
+mod rows;
+mod session;
+mod statements;
+mod turn;
+mod writer;
+mod writes;
 
 pub use connect::PostgresOptions;
+pub use operator::PostgresOperator;
+
+use connect::cause_text;
+use connect::from_pool;
+use connect::while_running;
+use writer::Done;
+use writer::Job;
+use writer::Request;
+use writer::Writer;
+
+/// One of the processes that share a store. Clones share its writer and its pool.
+#[derive(Clone)]
+pub struct PostgresInbox {
+    options: PostgresOptions,
+    /// Emptied by `close`, which lets the writer end.
+    jobs: Arc<std::sync::RwLock<Option<mpsc::Sender<Job>>>>,
+    pool: Pool,
+    arrivals: watch::Receiver<u64>,
+    announce: watch::Sender<u64>,
+    ended: watch::Receiver<bool>,
+    listener: AbortHandle,
+}
+
+impl PostgresInbox {
+    /// Reaches the database, which may take a while to come up, and brings its schema up to date.
+    ///
+    /// What other processes run stays theirs; what a lost one ran is recovered when its lease has ended.
+    pub async fn open(options: PostgresOptions) -> Result<Self, OpenError> {
+        options.migrate().await?;
+        Self::start(options).await
+    }
+
+    /// Opens an existing store for a short while beside the services that run on it.
+    pub async fn open_beside(options: PostgresOptions) -> Result<Self, OpenError> {
+        options.check_schema().await?;
+        Self::start(options).await
+    }
+
+    async fn start(options: PostgresOptions) -> Result<Self, OpenError> {
+        let pool = options.pool()?;
+        let process = Uuid::new_v4();
+        let (announce, arrivals) = watch::channel(0);
+        let listener = tokio::spawn(listener::listen(options.clone(), process, announce.clone()));
+        let (jobs, ended) = Writer::start(options.clone(), process, announce.clone())
+            .await
+            .map_err(|_| OpenError::Url)?;
+        Ok(Self {
+            options,
+            jobs: Arc::new(Some(jobs).into()),
+            pool,
+            arrivals,
+            announce,
+            ended,
+            listener: listener.abort_handle(),
+        })
+    }
+
+    fn jobs(&self) -> Result<mpsc::Sender<Job>, InboxError> {
+        let jobs = self.jobs.read().map_err(|_poisoned| InboxError::Closed)?;
+        jobs.clone().ok_or(InboxError::Closed)
+    }
+
+    /// Fails where the queue is full: for what a request waits for.
+    async fn submit(&self, request: Request) -> Result<Done, InboxError> {
+        let (reply, result) = oneshot::channel();
+        match self.jobs()?.try_send(Job { request, reply }) {
+            Ok(()) => result.await.map_err(|_ended| InboxError::Closed)?,
+            Err(mpsc::error::TrySendError::Full(_)) => Err(InboxError::Saturated),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(InboxError::Closed),
+        }
+    }
+
+    /// Waits for a place in the queue: for what has to happen sometime, not for what somebody waits for.
+    async fn queue(&self, request: Request) -> Result<Done, InboxError> {
+        let (reply, result) = oneshot::channel();
+        self.jobs()?.send(Job { request, reply }).await.map_err(|_ended| InboxError::Closed)?;
+        result.await.map_err(|_ended| InboxError::Closed)?
+    }
+
+    pub async fn extend(&self, keys: Vec<DeliveryKey>, until: Timestamp) -> Result<(), InboxError> {
+        self.queue(Request::Extend(keys, until)).await.map(drop)
+    }
+
+    async fn client(&self) -> Result<Object, InboxError> {
+        // A pool that is closed says so for itself, but not before a connection is free.
+        self.jobs()?;
+        self.pool.get().await.map_err(|cause| from_pool(&cause))
+    }
+}
+
+#[async_trait]
+impl Inbox for PostgresInbox {
+    async fn accept(&self, event: NewEvent) -> Result<Acceptance, InboxError> {
+        match self.submit(Request::Accept(Box::new(event))).await? {
+            Done::Accepted(acceptance) => Ok(acceptance),
+            _ => Err(InboxError::Failed),
+        }
+    }
+
+    async fn reserve(&self, reservation: Reservation) -> Result<Reserved, InboxError> {
+        match self.submit(Request::Reserve(reservation)).await? {
+            Done::Reserved(reserved) => Ok(reserved),
+            _ => Err(InboxError::Failed),
+        }
+    }
+
+    async fn release(&self, endpoint: &str, key: DuplicateKey) -> Result<(), InboxError> {
+        self.queue(Request::Release(endpoint.into(), key)).await.map(drop)
+    }
+
+    async fn claim(&self, claim: Claim) -> Result<Claimed, InboxError> {
+        let client = self.client().await?;
+        let claimed = claiming::claim(&client, &claim).await;
+        told(client, claimed)
+    }
+
+    async fn finish(&self, finish: Finish) -> Result<bool, InboxError> {
+        match self.queue(Request::Finish(finish)).await? {
+            Done::Finished(held) => Ok(held),
+            _ => Err(InboxError::Failed),
+        }
+    }
+
+    async fn keep_details(&self, details: NewDetails) -> Result<(), InboxError> {
+        self.queue(Request::KeepDetails(Box::new(details))).await.map(drop)
+    }
+
+    async fn records(&self, query: RecordQuery) -> Result<Vec<Record>, InboxError> {
+        let client = self.client().await?;
+        let records = operator::records(&**client, &query).await;
+        told(client, records)
+    }
+
+    async fn exclusive(&self, task: &'static str) -> Result<Option<Exclusive>, InboxError> {
+        self.jobs()?;
+        match exclusive::take(&self.options, task).await {
+            Ok(guard) => Ok(guard.map(|guard| Box::new(guard) as Exclusive)),
+            Err(cause) => Err(failed(&cause)),
+        }
+    }
+
+    async fn recover(&self, now: Timestamp) -> Result<u64, InboxError> {
+        let mut client = self.client().await?;
+        let recovered = claiming::recover(&mut client, now).await;
+        let recovered = told(client, recovered)?;
+        if recovered > 0 {
+            listener::announce(&self.announce);
+        }
+        Ok(recovered)
+    }
+
+    async fn prune(&self, now: Timestamp, finished_before: Timestamp) -> Result<u64, InboxError> {
+        let mut client = self.client().await?;
+        let pruned = claiming::prune(&mut client, now, finished_before).await;
+        told(client, pruned)
+    }
+
+    async fn check(&self) -> Result<(), InboxError> {
+        self.queue(Request::Check).await.map(drop)
+    }
+
+    fn arrivals(&self) -> watch::Receiver<u64> {
+        self.arrivals.clone()
+    }
+
+    async fn close(&self) {
+        if let Ok(mut jobs) = self.jobs.write() {
+            *jobs = None;
+        }
+        // An error means that the writer is gone, which is what is waited for.
+        drop(self.ended.clone().wait_for(|ended| *ended).await);
+        self.listener.abort();
+        self.pool.close();
+    }
+}
+
+/// A connection on which something failed is not used again: its server may have become another's standby.
+fn told<T>(client: Object, result: Result<T, tokio_postgres::Error>) -> Result<T, InboxError> {
+    result.map_err(|cause| {
+        drop(Object::take(client));
+        failed(&cause)
+    })
+}
+
+fn failed(cause: &tokio_postgres::Error) -> InboxError {
+    let error = while_running(cause);
+    tracing::warn!(cause = cause_text(cause), %error, "the store did not do what was asked");
+    error
+}

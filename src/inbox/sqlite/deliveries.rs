@@ -35,7 +35,7 @@ pub(super) fn claim(store: &Connection, claim: &Claim) -> rusqlite::Result<Claim
     let now = claim.now.as_millisecond();
     let lease = i64::try_from(claim.lease.as_millis()).unwrap_or(i64::MAX);
     let mut due = store.prepare_cached(&format!(
-        "SELECT {EVENT_COLUMNS}, due.sequence, due.attempts
+        "SELECT {EVENT_COLUMNS}, due.sequence, due.attempts, due.subject_key
          FROM deliveries AS due INDEXED BY deliveries_due
          JOIN events ON events.sequence = due.sequence
          LEFT JOIN details ON details.sequence = due.sequence
@@ -51,6 +51,7 @@ pub(super) fn claim(store: &Connection, claim: &Claim) -> rusqlite::Result<Claim
                 sequence: row.get(10)?,
                 handler: Arc::clone(&claim.handler),
                 attempt: attempts.saturating_add(1),
+                subject_key: row.get(12)?,
             };
             Ok(Delivery { key, event: stored_event(row)? })
         })?
@@ -108,7 +109,7 @@ pub(super) fn finish(store: &Connection, finish: &Finish) -> rusqlite::Result<bo
             error
         ])?;
     if changed == 1
-        && let Some(subject_key) = subject_key(store, key)?
+        && let Some(subject_key) = key.subject_key
     {
         match finish.outcome {
             Outcome::Done | Outcome::Dead { .. } => {
@@ -120,12 +121,6 @@ pub(super) fn finish(store: &Connection, finish: &Finish) -> rusqlite::Result<bo
         }
     }
     Ok(changed == 1)
-}
-
-fn subject_key(store: &Connection, key: &DeliveryKey) -> rusqlite::Result<Option<i64>> {
-    store
-        .prepare_cached("SELECT subject_key FROM deliveries WHERE sequence = ?1 AND handler = ?2")?
-        .query_row(params![key.sequence, &*key.handler], |row| row.get(0))
 }
 
 /// Restores the rule that of each subject only the oldest unfinished delivery has a time of its own: one that

@@ -1,11 +1,17 @@
 //! What every store promises, as one list of cases, and what SQLite alone can get into. Knows no HTTP.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bamboohook::inbox::Inbox;
+use bamboohook::inbox::PostgresInbox;
+use bamboohook::inbox::PostgresOptions;
 use bamboohook::inbox::SqliteInbox;
 use jiff::Timestamp;
+use secrecy::SecretString;
 use tempfile::TempDir;
+
+use crate::support::postgres::Database;
 
 mod cases;
 mod record_cases;
@@ -30,7 +36,17 @@ impl Stores for SqliteFile {
     }
 }
 
-/// Another store is another module here, over the same list.
+struct PostgresDatabase(Database);
+
+impl Stores for PostgresDatabase {
+    async fn open(&self, _now: Timestamp) -> Arc<dyn Inbox> {
+        let url = SecretString::from(self.0.url());
+        let options = PostgresOptions::new(&url, None, 4, Duration::from_secs(30)).unwrap();
+        Arc::new(PostgresInbox::open(options).await.unwrap())
+    }
+}
+
+/// Every store passes the same list.
 macro_rules! on_every_store {
     ($($list:ident { $($case:ident,)* })*) => {
         mod on_sqlite {
@@ -38,6 +54,17 @@ macro_rules! on_every_store {
                 #[tokio::test(flavor = "multi_thread")]
                 async fn $case() {
                     super::$list::$case(&super::SqliteFile::new()).await;
+                }
+            )*)*
+        }
+
+        mod on_postgres {
+            $($(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $case() {
+                    if let Some(database) = super::Database::create().await {
+                        super::$list::$case(&super::PostgresDatabase(database)).await;
+                    }
                 }
             )*)*
         }
