@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +15,6 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::config::HandlerKind;
 use crate::config::Mode;
-use crate::config::StoreUrl;
 use crate::dispatcher::Details;
 use crate::dispatcher::Dispatcher;
 use crate::dispatcher::Handler;
@@ -29,13 +27,12 @@ use crate::http;
 use crate::idaas::IdaasClient;
 use crate::inbox::Inbox;
 use crate::inbox::InboxError;
-use crate::inbox::Operator;
-use crate::inbox::SqliteInbox;
-use crate::inbox::SqliteOperator;
 
 mod reconcile;
+mod store;
 
 pub use reconcile::reconciler_beside;
+pub use store::operator;
 
 /// How often leases are looked after and old rows are deleted.
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
@@ -103,7 +100,7 @@ impl App {
         shutdown: impl Future<Output = ()>,
     ) -> anyhow::Result<()> {
         let (queued, inline) = (self.handlers(Mode::Queued)?, self.handlers(Mode::Inline)?);
-        let inbox = self.open_inbox()?;
+        let inbox = store::open(&self.config, self.clock.now()).await?;
         let (stop, stopping) = watch::channel(false);
         let (stop_admin, admin_stopping) = watch::channel(false);
         let limits = http::Limits {
@@ -177,17 +174,6 @@ impl App {
             handlers.insert(name.clone(), (settings.clone(), handler));
         }
         Ok(handlers)
-    }
-
-    fn open_inbox(&self) -> anyhow::Result<Arc<dyn Inbox>> {
-        match &self.config.store.url {
-            StoreUrl::Sqlite(path) => {
-                Ok(Arc::new(SqliteInbox::open(path, self.clock.now()).context("store.url")?))
-            }
-            StoreUrl::Postgres(_) => {
-                bail!("store.url: PostgreSQL is not available in this version; use sqlite://")
-            }
-        }
     }
 
     fn idaas_client(&self) -> anyhow::Result<Option<Arc<IdaasClient>>> {
@@ -285,19 +271,4 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
     let app = App::new(config.clone());
     app.handlers(Mode::Queued)?;
     app.handlers(Mode::Inline).map(drop)
-}
-
-/// The store of these settings, for commands beside the service that owns it.
-#[expect(clippy::unused_async, reason = "a store on a server is connected to here")]
-pub async fn operator(config: &Config) -> anyhow::Result<Operator> {
-    Ok(Operator::Sqlite(SqliteOperator::open(&sqlite_path(config)?).context("store.url")?))
-}
-
-fn sqlite_path(config: &Config) -> anyhow::Result<PathBuf> {
-    match &config.store.url {
-        StoreUrl::Sqlite(path) => Ok(path.clone()),
-        StoreUrl::Postgres(_) => {
-            bail!("store.url: PostgreSQL is not available in this version; use sqlite://")
-        }
-    }
 }

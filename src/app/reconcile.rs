@@ -6,19 +6,18 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::time::Instant;
 
-use crate::app::sqlite_path;
+use crate::app::store;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::idaas::IdaasClient;
 use crate::inbox::Inbox;
-use crate::inbox::SqliteInbox;
 use crate::reconcile::Reconciler;
 
 /// Up to this part of an interval is added to it, so that services that started together do not ask IDaaS together.
 const JITTER: f64 = 0.1;
 
 /// For a command: on the store of a service, which may run meanwhile. Close the store at the end.
-pub fn reconciler_beside(
+pub async fn reconciler_beside(
     config: &Config,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<(Reconciler, Arc<dyn Inbox>)> {
@@ -26,8 +25,7 @@ pub fn reconciler_beside(
         "idaas: is missing, and reconcile asks the IDaaS API; add the [idaas] table with base_url, client_id and client_secret",
     )?;
     let client = Arc::new(IdaasClient::new(settings, Arc::clone(&clock)).context("idaas")?);
-    let inbox: Arc<dyn Inbox> =
-        Arc::new(SqliteInbox::open_beside(&sqlite_path(config)?).context("store.url")?);
+    let inbox = store::open_beside(config).await?;
     Ok((Reconciler::new(config, client, Arc::clone(&inbox), clock)?, inbox))
 }
 

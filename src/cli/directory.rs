@@ -46,7 +46,7 @@ enum KindArg {
 }
 
 pub(super) async fn run(args: &DirectoryArgs, config: &Config) -> anyhow::Result<ExitCode> {
-    let store = app::operator(config).await?;
+    let store = app::operator(config)?;
     print(async |out| list(args, &store, out).await).await
 }
 

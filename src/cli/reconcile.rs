@@ -35,7 +35,7 @@ pub(super) struct ReconcileArgs {
 }
 
 pub(super) async fn run(args: &ReconcileArgs, config: &Config) -> anyhow::Result<ExitCode> {
-    let (reconciler, inbox) = app::reconciler_beside(config, Arc::new(SystemClock))?;
+    let (reconciler, inbox) = app::reconciler_beside(config, Arc::new(SystemClock)).await?;
     let result = reconcile(args, &reconciler).await;
     inbox.close().await;
     result

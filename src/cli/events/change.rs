@@ -56,7 +56,7 @@ pub(super) async fn run(
         eprintln!("error: name events by id or by a filter such as --state dead; see --help");
         return Ok(ExitCode::from(2));
     }
-    let store = app::operator(config).await?;
+    let store = app::operator(config)?;
     let filter = args.filter.read(&args.ids, SystemClock.now());
     let filter = match args.filter.limit {
         Some(limit) => limited(filter, &store, limit).await?,

@@ -52,12 +52,12 @@ pub(super) struct ShowArgs {
 }
 
 pub(super) async fn list(args: &ListArgs, config: &Config) -> anyhow::Result<ExitCode> {
-    let store = app::operator(config).await?;
+    let store = app::operator(config)?;
     print(async |out| print_list(args, &store, out).await).await
 }
 
 pub(super) async fn show(args: &ShowArgs, config: &Config) -> anyhow::Result<ExitCode> {
-    let store = app::operator(config).await?;
+    let store = app::operator(config)?;
     print(async |out| print_event(args, &store, out).await).await
 }
 

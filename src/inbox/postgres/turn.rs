@@ -3,7 +3,12 @@
 use tokio_postgres::Error;
 use tokio_postgres::Transaction;
 
-/// "bmbhook".
+/// Key of the advisory lock that whoever writes holds until its commit; only claims go without it.
+///
+/// Like the one writer on SQLite, it makes what is written the same as if it came from one process: numbers of
+/// events become visible in their order, no two processes decide about one name or one subject's next delivery
+/// at the same time, and nothing can deadlock. It is held for two round trips at most; whoever stalls with it
+/// loses its connection after `statement_timeout`. (The digits are the letters "bmbhook".)
 pub(super) const TURN: i64 = 0x62_6d_62_68_6f_6f_6b;
 
 /// On which running services listen for deliveries that have become claimable.

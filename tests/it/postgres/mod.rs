@@ -1,6 +1,7 @@
-//! Several services on one PostgreSQL database, and what becomes of them with it.
+//! What the store on PostgreSQL does beyond the promises that every store makes, for one service and for several.
 
 mod failover;
 mod kills;
+mod operating;
 mod outage;
 mod replicas;
