@@ -34,7 +34,7 @@ mod store;
 pub use reconcile::reconciler_beside;
 pub use store::operator;
 
-/// How often leases are looked after and old rows are deleted.
+/// How often old rows are deleted.
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
 
 /// Between two steps of deleting, so that events need not queue behind them.
@@ -252,10 +252,6 @@ impl App {
 }
 
 async fn tidy(inbox: &dyn Inbox, clock: &dyn Clock, kept: Duration) -> Result<(), InboxError> {
-    let recovered = inbox.recover(clock.now()).await?;
-    if recovered > 0 {
-        tracing::warn!(deliveries = recovered, "leases ran out; the deliveries are tried again");
-    }
     loop {
         let now = clock.now();
         let finished_before = now.saturating_sub(kept).unwrap_or(jiff::Timestamp::MIN);

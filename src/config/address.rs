@@ -2,13 +2,48 @@
 
 use std::path::PathBuf;
 
+use percent_encoding::percent_decode_str;
 use reqwest::Url;
 use secrecy::SecretString;
 
 use crate::config::StoreUrl;
 
-/// Parameters by which `PostgreSQL` takes a password too.
-const PASSWORD_PARAMETERS: [&str; 2] = ["password", "sslpassword"];
+/// Parameters of a `PostgreSQL` URL whose values are no secret. Of any other, also a misspelt one, the value is hidden.
+const SHOWN_PARAMETERS: [&str; 25] = [
+    "application_name",
+    "channel_binding",
+    "client_encoding",
+    "connect_timeout",
+    "dbname",
+    "gssencmode",
+    "host",
+    "hostaddr",
+    "keepalives",
+    "keepalives_count",
+    "keepalives_idle",
+    "keepalives_interval",
+    "load_balance_hosts",
+    "options",
+    "port",
+    "ssl",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslnegotiation",
+    "sslrootcert",
+    "sslsni",
+    "target_session_attrs",
+    "tcp_user_timeout",
+    "user",
+];
+
+/// Where the store is, as far as that can be told without opening it.
+pub(super) struct StoreAddress {
+    pub(super) url: StoreUrl,
+    /// The URL as it may be shown.
+    pub(super) shown: String,
+    pub(super) has_password: bool,
+}
 
 /// Whether it is an absolute HTTP URL without a user or a password in it.
 pub(super) fn is_http(text: &str) -> bool {
@@ -28,18 +63,25 @@ pub(super) fn base(text: &str) -> Option<String> {
     bare.then(|| text.trim_end_matches('/').to_owned())
 }
 
-/// With the text that may be shown.
-pub(super) fn store(text: &str) -> Option<(StoreUrl, String)> {
+pub(super) fn store(text: &str) -> Option<StoreAddress> {
+    if text.contains(char::is_control) {
+        return None;
+    }
     if let Some(path) = text.strip_prefix("sqlite://") {
         let file = !path.is_empty() && !path.ends_with('/') && !path.starts_with(':');
-        let plain = !path.contains(['?', '#']) && !path.contains(char::is_control);
-        return (file && plain).then(|| (StoreUrl::Sqlite(PathBuf::from(path)), text.to_owned()));
+        return (file && !path.contains(['?', '#'])).then(|| StoreAddress {
+            url: StoreUrl::Sqlite(PathBuf::from(path)),
+            shown: text.to_owned(),
+            has_password: false,
+        });
     }
-    if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-        let shown = without_password(Url::parse(text).ok()?)?;
-        return Some((StoreUrl::Postgres(SecretString::from(text)), shown));
-    }
-    None
+    let scheme = ["postgres://", "postgresql://"].into_iter().find(|it| text.starts_with(it))?;
+    let (shown, has_password) = without_password(text.strip_prefix(scheme)?)?;
+    Some(StoreAddress {
+        url: StoreUrl::Postgres(SecretString::from(text)),
+        shown: format!("{scheme}{shown}"),
+        has_password,
+    })
 }
 
 /// The path of an endpoint: what may stand in a URL's path, without percent-encoding, since paths are compared as sent.
@@ -48,21 +90,77 @@ pub(super) fn is_path(text: &str) -> bool {
     text.starts_with('/') && text.bytes().all(fits)
 }
 
-fn without_password(mut url: Url) -> Option<String> {
-    if url.password().is_some() {
-        url.set_password(Some("***")).ok()?;
+/// What follows the scheme of a `PostgreSQL` URL, and whether a password was in it.
+///
+/// `None` where something stands in the wrong place that may be the end of a password with `/` or `?` in it.
+fn without_password(rest: &str) -> Option<(String, bool)> {
+    let (before, query) = match rest.split_once('?') {
+        Some((before, query)) => (before, Some(query)),
+        None => (rest, None),
+    };
+    let (authority, database) = match before.split_once('/') {
+        Some((authority, database)) => (authority, Some(database)),
+        None => (before, None),
+    };
+    let (login, hosts) = match authority.rsplit_once('@') {
+        Some((login, hosts)) => (Some(login), hosts),
+        None => (None, authority),
+    };
+    if !are_hosts(hosts) || database.is_some_and(|it| it.contains('@')) {
+        return None;
     }
-    let shown: Vec<(String, String)> = url
-        .query_pairs()
-        .map(|(name, value)| {
-            let secret = PASSWORD_PARAMETERS.contains(&name.to_lowercase().as_str());
-            (name.into_owned(), if secret { "***".to_owned() } else { value.into_owned() })
-        })
-        .collect();
-    if !shown.is_empty() {
-        url.query_pairs_mut().clear().extend_pairs(shown);
+    let mut shown = String::new();
+    let mut has_password = false;
+    if let Some(login) = login {
+        let (user, password) = login.split_once(':').unwrap_or((login, ""));
+        has_password = !password.is_empty();
+        shown.push_str(user);
+        shown.push_str(if has_password { ":***@" } else { "@" });
     }
-    Some(url.into())
+    shown.push_str(hosts);
+    if let Some(database) = database {
+        shown.push('/');
+        shown.push_str(database);
+    }
+    if let Some(query) = query {
+        let pairs: Option<Vec<String>> = query.split('&').map(shown_parameter).collect();
+        has_password |= query.split('&').any(is_password);
+        shown.push('?');
+        shown.push_str(&pairs?.join("&"));
+    }
+    Some((shown, has_password))
+}
+
+/// One or several hosts, each with or without a port.
+fn are_hosts(text: &str) -> bool {
+    text.split(',').all(|it| {
+        let (host, port) = match it.strip_prefix('[').and_then(|it| it.split_once(']')) {
+            Some((host, "")) => (host, ""),
+            Some((host, port)) => match port.strip_prefix(':') {
+                Some(port) => (host, port),
+                None => return false,
+            },
+            None => match it.split_once(':') {
+                Some((host, port)) if !host.starts_with('[') => (host, port),
+                None if !it.starts_with('[') => (it, ""),
+                _ => return false,
+            },
+        };
+        !host.contains(['[', ']', ' ']) && (port.is_empty() || port.parse::<u16>().is_ok())
+    })
+}
+
+fn shown_parameter(pair: &str) -> Option<String> {
+    let (name, value) = pair.split_once('=')?;
+    if name.contains('@') || (value.contains('@') && !["user", "password"].contains(&name)) {
+        return None;
+    }
+    Some(if SHOWN_PARAMETERS.contains(&name) { pair.to_owned() } else { format!("{name}=***") })
+}
+
+fn is_password(pair: &str) -> bool {
+    let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+    !value.is_empty() && percent_decode_str(name).eq("password".bytes())
 }
 
 #[cfg(test)]
@@ -117,17 +215,72 @@ mod tests {
             "postgres://h/db?user=u&password=canary",
             "postgres://h/db?PassWord=canary&sslpassword=canary",
             "postgres://u:canary@canary@h/db",
+            "postgres://u:canary@h1:5432,h2:5433/db?target_session_attrs=read-write",
+            "postgres://u:canary@[::1]:5432,[fe80::1]/db",
+            "postgres://u:canary@/db?host=/var/run/postgresql",
+            "postgres:///db?host=/var/run/postgresql&password=canary",
+            "postgres://u:canary@/",
+            "postgres://u:canary@",
+            "postgres://u:canary:canary@h",
+            "postgres://u:canary#canary@h/db",
+            "postgres://u:%2Fcanary@h/db",
+            "postgres://h/db?p%61ssword=canary",
+            "postgres://h/db?passwrod=canary",
+            "postgres://h/db?password=a@canary",
         ] {
-            let (store, shown) = store(text).unwrap();
+            let store = store(text).unwrap();
+            let shown = &store.shown;
             assert!(!shown.contains("canary") && !shown.contains("can%61ry"), "{shown}");
-            assert!(!format!("{store:?}").contains("canary"));
+            assert!(shown.contains("***"), "{shown}");
+            assert!(!format!("{:?}", store.url).contains("canary"));
         }
-        assert_eq!(store("postgres://u@h/db").unwrap().1, "postgres://u@h/db");
+        for text in [
+            "postgres://u:canary/x@h/db",
+            "postgres://u:12/canary@h/db",
+            "postgres://u:canary?x@h/db",
+            "postgres://u:12?canary@h/db",
+            "postgres://u:12?canary=x@h/db",
+            "postgres://u:12?x=1&canary@h/db",
+            "postgres://u:12?sslmode=canary@h/db",
+        ] {
+            assert!(store(text).is_none_or(|it| !it.shown.contains("canary")), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_secret_of_a_store_is_shown_as_written() {
+        for text in [
+            "postgres://u@h/db",
+            "postgres://h",
+            "postgres://h1:5432,h2:5433/db?target_session_attrs=read-write",
+            "postgres://[::1]:5432,[fe80::1]/db",
+            "postgres://%2Fvar%2Frun%2Fpostgresql/db",
+            "postgres:///db?host=/var/run/postgresql",
+            "postgresql://u@/db?host=h1,h2&port=5432,5433&user=a@b",
+        ] {
+            let store = store(text).unwrap();
+            assert_eq!(store.shown, text);
+            assert!(!store.has_password, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_seen_in_both_of_its_places() {
+        for (text, expected) in [
+            ("postgres://u:canary@h", true),
+            ("postgres://u:@h", false),
+            ("postgres://u@h?password=canary", true),
+            ("postgres://u@h?p%61ssword=canary", true),
+            ("postgres://u@h?password=", false),
+            ("postgres://u@h?sslmode=require", false),
+        ] {
+            assert_eq!(store(text).unwrap().has_password, expected, "{text}");
+        }
     }
 
     #[test]
     fn a_store_is_a_file_or_a_postgresql_database() {
-        assert_eq!(store("sqlite://a.db").unwrap().1, "sqlite://a.db");
+        assert_eq!(store("sqlite://a.db").unwrap().shown, "sqlite://a.db");
         assert!(store("sqlite:///var/lib/a.db").is_some());
         for text in [
             "",
@@ -140,6 +293,11 @@ mod tests {
             "mysql://h/db",
             "postgres://h:p/db",
             "Postgres://h/db",
+            "postgres://h:99999/db",
+            "postgres://[::1/db",
+            "postgres://::1/db",
+            "postgres://h/db?sslmode",
+            "postgres://h/\ndb",
         ] {
             assert!(store(text).is_none(), "{text}");
         }

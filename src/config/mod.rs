@@ -88,6 +88,11 @@ pub enum LogFormat {
 #[derive(Debug, Clone)]
 pub struct Store {
     pub url: StoreUrl,
+    /// For PostgreSQL, where the URL has none. This and the next two mean nothing to SQLite.
+    pub password: Option<SecretString>,
+    /// Connections of one process.
+    pub pool_size: usize,
+    pub statement_timeout: Duration,
     /// How long finished events and their deliveries are kept.
     pub retention: Duration,
 }

@@ -13,6 +13,7 @@ use crate::config::LogFormat;
 use crate::config::Reconcile;
 use crate::config::Server;
 use crate::config::Store;
+use crate::config::StoreUrl;
 use crate::config::address;
 use crate::config::print;
 use crate::config::section::Refused;
@@ -22,6 +23,9 @@ use crate::config::units;
 
 const SMALLEST_BODY: usize = 1 << 10;
 const LARGEST_BODY: usize = 64 << 20;
+/// One connection is not enough where one waits for what another has to do.
+const SMALLEST_POOL: u32 = 2;
+const LARGEST_POOL: u32 = 100;
 
 const LISTEN: &str = "must be an IP address and a port in quotes, such as \"127.0.0.1:8080\"";
 const MAX_BODY: &str =
@@ -31,7 +35,7 @@ const CIDR: &str =
 const LEVEL: &str = "must be RUST_LOG directives such as \"info\" or \"info,bamboohook=debug\" \
     (levels: off, error, warn, info, debug, trace)";
 const STORE: &str = "must be \"sqlite://relative.db\" or \"sqlite:///absolute.db\" without parameters, or \
-    \"postgres://user@host/db\"";
+    \"postgres://user@host/db\" with @ : / ? # % of a password percent-encoded";
 const BASE_URL: &str = "must be an http:// or https:// URL without user, password, query or fragment, such as \
     \"https://tenant.example.com\"";
 const TIME_ZONE: &str = "must be an offset from UTC in quotes, such as \"+08:00\"";
@@ -85,18 +89,40 @@ pub(super) fn log(mut section: Section<'_>) -> Result<Log, Refused> {
 }
 
 pub(super) fn store(mut section: Section<'_>) -> Result<Store, Refused> {
-    let url = section.plain_text("url", STORE).and_then(|text| match address::store(&text) {
-        Some((url, shown)) => {
-            section.print("url", &print::text(&shown));
-            let hidden = shown != text && section.origin_of("url").starts_with(FILE);
+    let address = section.plain_text("url", STORE).and_then(|text| match address::store(&text) {
+        Some(address) => {
+            section.print("url", &print::text(&address.shown));
+            let hidden = address.shown != text && section.origin_of("url").starts_with(FILE);
             section.report().secrets_in_file |= hidden;
-            Ok(url)
+            Ok(address)
         }
         None => Err(section.wrong("url", STORE)),
     });
+    let mut password = section.secret("password");
+    if let (Ok(address), Ok(Some(_))) = (&address, &password) {
+        let from_file = !section.origin_of("password_file").is_empty();
+        let key = if from_file { "password_file" } else { "password" };
+        if let StoreUrl::Sqlite(_) = address.url {
+            password = Err(section.wrong(
+                key,
+                "is for PostgreSQL, and store.url names an SQLite file; remove one of them",
+            ));
+        } else if address.has_password {
+            password = Err(section
+                .wrong(key, "is set, and the URL in store.url has a password; remove one of them"));
+        }
+    }
+    let pool_size = section.count_within("pool_size", SMALLEST_POOL..=LARGEST_POOL);
+    let statement_timeout = section.duration("statement_timeout");
     let retention = section.duration("retention");
     section.finish();
-    Ok(Store { url: url?, retention: retention? })
+    Ok(Store {
+        url: address?.url,
+        password: password?,
+        pool_size: pool_size?,
+        statement_timeout: statement_timeout?,
+        retention: retention?,
+    })
 }
 
 pub(super) fn idaas(mut section: Section<'_>) -> Result<Idaas, Refused> {

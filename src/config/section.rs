@@ -1,5 +1,6 @@
 //! Reads one table of the settings, value by value, and reports whatever is wrong with it. Knows no key by itself.
 
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -187,14 +188,23 @@ impl<'a> Section<'a> {
 
     /// A whole number of at least 1.
     pub(super) fn count<T: TryFrom<u32>>(&mut self, key: &str) -> Result<T, Refused> {
+        self.count_within(key, 1..=u32::MAX)
+    }
+
+    pub(super) fn count_within<T: TryFrom<u32>>(
+        &mut self,
+        key: &str,
+        range: RangeInclusive<u32>,
+    ) -> Result<T, Refused> {
         let value = self.take(key).and_then(|it| match it.kind {
             ValueKind::I64(number) => u32::try_from(number).ok(),
             _ => from_environment(&it),
         });
-        let rule = "must be a whole number from 1 to 4294967295, without quotes";
-        let number = value.filter(|it| *it >= 1).ok_or_else(|| self.wrong(key, rule))?;
+        let (least, most) = (range.start(), range.end());
+        let rule = format!("must be a whole number from {least} to {most}, without quotes");
+        let number = value.filter(|it| range.contains(it)).ok_or_else(|| self.wrong(key, &rule))?;
         self.print(key, &number.to_string());
-        T::try_from(number).ok().ok_or_else(|| self.wrong(key, rule))
+        T::try_from(number).ok().ok_or_else(|| self.wrong(key, &rule))
     }
 
     /// A number from 0 to 1.

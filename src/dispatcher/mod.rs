@@ -17,6 +17,7 @@ use crate::inbox::Inbox;
 mod call;
 mod details;
 mod inline;
+mod leases;
 mod retry;
 mod routing;
 mod worker;
@@ -26,6 +27,7 @@ pub use inline::Inline;
 pub use inline::InlineError;
 pub use routing::Routing;
 
+use leases::Leases;
 use worker::Worker;
 
 /// What is done with events. Implement this to add a handler of your own; `examples/custom_handler.rs` does.
@@ -77,9 +79,10 @@ impl HandlerError {
 /// The handlers of one process, by the name of their `[handlers.…]` table.
 pub type Handlers = BTreeMap<String, (config::Handler, Arc<dyn Handler>)>;
 
-/// The running workers, one for each queued handler.
+/// The running workers, one for each queued handler, and who keeps their leases.
 pub struct Dispatcher {
     workers: JoinSet<()>,
+    keeper: JoinSet<()>,
     stop: watch::Sender<bool>,
 }
 
@@ -91,30 +94,34 @@ impl Dispatcher {
         clock: &Arc<dyn Clock>,
     ) -> Self {
         let (stop, stopping) = watch::channel(false);
-        let mut workers = JoinSet::new();
+        let (mut workers, mut keeper) = (JoinSet::new(), JoinSet::new());
+        let leases = Arc::new(Leases::default());
+        keeper.spawn(Arc::clone(&leases).keep(Arc::clone(inbox), Arc::clone(clock)));
         for (name, (settings, handler)) in handlers {
             let worker = Worker {
                 name: name.into(),
                 settings,
                 handler,
                 details: Arc::clone(details),
+                leases: Arc::clone(&leases),
                 inbox: Arc::clone(inbox),
                 clock: Arc::clone(clock),
             };
             workers.spawn(worker.run(stopping.clone()));
         }
-        Self { workers, stop }
+        Self { workers, keeper, stop }
     }
 
     /// Returns when a worker ends, which without [`Dispatcher::stop`] none ever should.
     pub async fn failed(&mut self) {
-        if self.workers.join_next().await.is_none() {
-            std::future::pending::<()>().await;
+        tokio::select! {
+            Some(_) = self.workers.join_next() => {}
+            _ = self.keeper.join_next() => {}
         }
     }
 
     /// Claims nothing more and waits for the attempts that run. To stop waiting, drop the future: they
-    /// are aborted, and come again after the next start.
+    /// are aborted, and come again after the next start or when their leases have run out.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
         while self.workers.join_next().await.is_some() {}

@@ -16,6 +16,9 @@ use crate::dispatcher::Handler;
 use crate::dispatcher::HandlerError;
 use crate::dispatcher::Reply;
 use crate::dispatcher::call::call;
+use crate::dispatcher::leases::LEASE;
+use crate::dispatcher::leases::Lease;
+use crate::dispatcher::leases::Leases;
 use crate::dispatcher::retry;
 use crate::event::Document;
 use crate::event::UserDetails;
@@ -34,14 +37,12 @@ const POLL: Duration = Duration::from_millis(500);
 /// Claimed at once, in multiples of what may run at once, so that the worker seldom waits for a commit.
 const AHEAD: usize = 4;
 
-/// Beyond the time that what is claimed may take, so that no lease ends while its holder lives.
-const LEASE_MARGIN: Duration = Duration::from_secs(30);
-
 pub(super) struct Worker {
     pub(super) name: Arc<str>,
     pub(super) settings: config::Handler,
     pub(super) handler: Arc<dyn Handler>,
     pub(super) details: Arc<Details>,
+    pub(super) leases: Arc<Leases>,
     pub(super) inbox: Arc<dyn Inbox>,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -56,9 +57,9 @@ impl Worker {
         let mut wait = Duration::ZERO;
         while !*stopping.borrow() {
             while running.len() < worker.settings.concurrency
-                && let Some(delivery) = held.pop_front()
+                && let Some((delivery, lease)) = held.pop_front()
             {
-                running.spawn(Arc::clone(&worker).attempt(delivery));
+                running.spawn(Arc::clone(&worker).attempt(delivery, lease));
             }
             if wait.is_zero() && held.len() < worker.settings.concurrency {
                 arrivals.mark_unchanged();
@@ -72,23 +73,24 @@ impl Worker {
                 () = tokio::time::sleep(wait), if !wait.is_zero() => wait = Duration::ZERO,
             }
         }
-        for delivery in held {
-            worker.record(delivery.key, Outcome::Released).await;
+        for (delivery, lease) in held {
+            worker.record(delivery.key, Outcome::Released, lease).await;
         }
         while running.join_next().await.is_some() {}
     }
 
     /// Returns how long to wait before the next claim; zero where there is more to be had.
-    async fn claim(&self, held: &mut VecDeque<Delivery>) -> Duration {
+    async fn claim(&self, held: &mut VecDeque<(Delivery, Lease)>) -> Duration {
         let most = self.settings.concurrency.saturating_mul(AHEAD).saturating_sub(held.len());
         let now = self.clock.now();
-        let turns = u32::try_from(AHEAD).unwrap_or(u32::MAX).saturating_add(2);
-        let lease = self.settings.timeout.saturating_mul(turns).saturating_add(LEASE_MARGIN);
-        let claim = Claim { handler: Arc::clone(&self.name), most, now, lease };
+        let claim = Claim { handler: Arc::clone(&self.name), most, now, lease: LEASE };
         match self.inbox.claim(claim).await {
             Ok(claimed) => {
                 let all = claimed.deliveries.len() == most;
-                held.extend(claimed.deliveries);
+                held.extend(claimed.deliveries.into_iter().map(|delivery| {
+                    let lease = self.leases.hold(&delivery.key);
+                    (delivery, lease)
+                }));
                 if all { Duration::ZERO } else { until(claimed.next_due, now) }
             }
             // The store has said in its own log line what ails it; here it only means to wait.
@@ -96,7 +98,7 @@ impl Worker {
         }
     }
 
-    async fn attempt(self: Arc<Self>, delivery: Delivery) {
+    async fn attempt(self: Arc<Self>, delivery: Delivery, lease: Lease) {
         let started = Instant::now();
         let details = self.details.of(&self.settings, &delivery).await;
         let Delivery { key, event } = delivery;
@@ -122,7 +124,7 @@ impl Worker {
         };
         let outcome = self.outcome(key.attempt, result);
         self.log(&document, &outcome, started.elapsed());
-        self.record(key, outcome).await;
+        self.record(key, outcome, lease).await;
     }
 
     fn outcome(&self, attempt: u32, result: Result<Reply, HandlerError>) -> Outcome {
@@ -152,7 +154,7 @@ impl Worker {
     }
 
     /// Until the store takes it: an attempt whose end is unknown would be made again.
-    async fn record(&self, key: DeliveryKey, outcome: Outcome) {
+    async fn record(&self, key: DeliveryKey, outcome: Outcome, _held_until_then: Lease) {
         loop {
             let finish =
                 Finish { key: key.clone(), now: self.clock.now(), outcome: outcome.clone() };

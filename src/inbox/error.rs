@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::inbox::PostgresError;
+
 /// A running store did not do what was asked. Nothing of it has happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InboxError {
@@ -50,8 +52,6 @@ pub enum OpenError {
         "{path}: the store cannot be written; check the owner and mode of the file and its folder, and the mount"
     )]
     ReadOnly { path: PathBuf },
-    #[error("this is not the URL of a PostgreSQL database")]
-    Url,
     #[error("{path}: the disk is full")]
     Full { path: PathBuf },
     #[error("{path}: the store cannot be opened")]
@@ -60,4 +60,6 @@ pub enum OpenError {
         #[source]
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
 }

@@ -33,6 +33,9 @@ pub use delivery::StoredEvent;
 pub use error::InboxError;
 pub use error::OpenError;
 pub use operator::Operator;
+pub use postgres::Examination;
+pub use postgres::Migrated;
+pub use postgres::PostgresError;
 pub use postgres::PostgresInbox;
 pub use postgres::PostgresOperator;
 pub use postgres::PostgresOptions;
@@ -79,6 +82,9 @@ pub trait Inbox: Send + Sync {
     /// Of each subject only the oldest unfinished delivery of a handler can be taken.
     async fn claim(&self, claim: Claim) -> Result<Claimed, InboxError>;
 
+    /// Puts off the end of leases that are still held; one that was lost is left alone.
+    async fn extend(&self, keys: Vec<DeliveryKey>, until: Timestamp) -> Result<(), InboxError>;
+
     /// Ends an attempt. Without effect where the lease was lost and the delivery went to someone else;
     /// `false` says so.
     async fn finish(&self, finish: Finish) -> Result<bool, InboxError>;
@@ -92,7 +98,7 @@ pub trait Inbox: Send + Sync {
     /// Keeps a task to one process at a time, for as long as the guard lives. `None`: another one has it.
     async fn exclusive(&self, task: &'static str) -> Result<Option<Exclusive>, InboxError>;
 
-    /// Returns deliveries whose lease ran out to `waiting` and says how many there were.
+    /// Returns deliveries whose lease ran out by `now` to `waiting` and says how many there were.
     async fn recover(&self, now: Timestamp) -> Result<u64, InboxError>;
 
     /// Deletes some of what is past its time: expired duplicate keys, and events older than

@@ -154,6 +154,9 @@ fn what_is_not_set_has_the_default_of_the_contract() {
     assert!(
         matches!(config.store.url, StoreUrl::Sqlite(path) if path == Path::new("bamboohook.db"))
     );
+    assert!(config.store.password.is_none());
+    assert_eq!(config.store.pool_size, 8);
+    assert_eq!(config.store.statement_timeout, Duration::from_secs(5));
     assert_eq!(config.store.retention, Duration::from_hours(24 * 30));
     assert!(config.idaas.is_none());
     assert!(config.handlers.is_empty());
@@ -734,6 +737,13 @@ fn wrong_values_of_the_process_are_refused_with_the_cure() {
         ("store", "url = \"mysql://root:canary@h/db\"", "sqlite:///absolute.db"),
         ("store", "url = \"postgres://u:canary/x@h:port/db\"", "postgres://user@host/db"),
         ("store", "url = \"sqlite://a.db?mode=memory\"", "without parameters"),
+        ("store", "url = \"postgres://u:7/canary@h/db\"", "percent-encoded"),
+        ("store", "password = \"canary\"", "store.url names an SQLite file"),
+        ("store", "pool_size = 1", "from 2 to 100"),
+        ("store", "pool_size = 101", "from 2 to 100"),
+        ("store", "pool_size = \"8\"", "without quotes"),
+        ("store", "statement_timeout = \"0s\"", "above zero"),
+        ("store", "statement_timeout = 5", "such as \"5m\""),
         ("store", "retention = \"0d\"", "above zero"),
         ("directory", "enabled = 1", "true or false"),
         ("reconcile", "every = \"never\"", "or \"off\""),
@@ -749,6 +759,39 @@ fn wrong_values_of_the_process_are_refused_with_the_cure() {
     refused(&toml, "server.trusted_proxies[1]", "without bits beyond its prefix");
     let toml = format!("[directory]\nexclude = [\"a\", \"\"]\n{}", endpoint(""));
     refused(&toml, "directory.exclude[1]", "not empty");
+}
+
+#[test]
+fn the_password_of_a_postgresql_store_stands_in_one_place() {
+    let place = Place::new();
+    let file = place.quoted("password", "canary-pw\n");
+    for key in ["password = \"canary-pw\"".to_owned(), format!("password_file = {file}")] {
+        let toml = |url: &str| format!("[store]\nurl = \"{url}\"\n{key}\n{}", endpoint(""));
+        let name = format!("store.{}", key.split(' ').next().unwrap());
+        let hosts = "h1:5432,h2/db?target_session_attrs=read-write";
+        for url in [&format!("postgres://u@{hosts}"), "postgresql:///db?host=/var/run/postgresql"] {
+            let loaded = load(&toml(url));
+            assert!(loaded.to_toml().contains(&format!("url = \"{url}\"")), "{url}");
+            assert_eq!(loaded.config.store.password.unwrap().expose_secret(), "canary-pw");
+        }
+        for url in ["postgres://u:canary@h/db", "postgres://u@h/db?password=canary"] {
+            refused(&toml(url), &name, "the URL in store.url has a password");
+        }
+        refused(&toml("sqlite://a.db"), &name, "store.url names an SQLite file");
+    }
+    let both = format!("password = \"canary\"\npassword_file = {file}");
+    let toml = format!("[store]\nurl = \"postgres://u@h/db\"\n{both}\n{}", endpoint(""));
+    refused(&toml, "store.password", "is set, and so is password_file");
+    let env = [("BAMBOOHOOK__STORE__PASSWORD", "canary"), ("BAMBOOHOOK__STORE__POOL_SIZE", "20")];
+    let toml = format!("[store]\nurl = \"postgres://u@h/db\"\n{}", endpoint(""));
+    let loaded = load_with(&toml, &env);
+    assert_eq!(loaded.config.store.pool_size, 20);
+    let printed = loaded.to_toml();
+    assert!(
+        printed.contains("password = \"<redacted>\"  # env BAMBOOHOOK__STORE__PASSWORD"),
+        "{printed}"
+    );
+    assert!(!printed.contains("canary") && !format!("{loaded:?}").contains("canary"), "{printed}");
 }
 
 #[test]
@@ -1121,6 +1164,7 @@ fn what_is_not_set_is_printed_as_in_the_defaults() {
     // Without secrets the printout is itself a file of settings.
     let again = printed
         .replace("<redacted>", TOKEN)
+        .replace("\npassword = \"\"", "\n")
         .replace("sign_key = \"\"", "")
         .replace("encrypt_key = \"\"", "");
     assert_eq!(load(&again.replace("  # ", "\n# ")).config.endpoints.len(), 1);
@@ -1177,6 +1221,7 @@ fn the_shipped_files_load_and_the_defaults_by_themselves_lack_only_secrets() {
         "endpoints.default.token",
         "idaas.client_id",
         "idaas.client_secret",
+        "store.password",
     ];
     assert_eq!(keys, expected, "{error}");
 }

@@ -16,7 +16,10 @@ use bamboohook::dispatcher::Reply;
 use bamboohook::event::Dialect;
 use bamboohook::event::Document;
 use bamboohook::event::rfc3339;
+use bamboohook::inbox::Claim;
 use bamboohook::inbox::EventFilter;
+use bamboohook::inbox::Inbox;
+use bamboohook::inbox::SqliteInbox;
 use bamboohook::inbox::SqliteReader;
 use bamboohook::inbox::State;
 use base64::Engine;
@@ -35,7 +38,10 @@ use crate::support::service::http_handler;
 use crate::support::sink::Received;
 use crate::support::sink::Sink;
 use crate::support::sink::Told;
+use crate::support::store::query;
 use crate::support::wait::eventually;
+use crate::support::wait::pass;
+use crate::support::wait::within;
 
 /// One handler named `sink`.
 async fn service(sink: &Sink, lines: &str) -> Service {
@@ -294,6 +300,57 @@ async fn a_receiver_that_is_away_is_found_when_it_is_back() {
     assert_eq!(delivery.state, State::Waiting);
     // Without the URL, which may hold a credential.
     assert_eq!(delivery.last_error.as_deref(), Some("no connection to the receiver"));
+}
+
+#[tokio::test]
+async fn an_attempt_that_runs_is_nobody_elses_whatever_the_clock_does() {
+    let sink = Sink::start().await;
+    let service = service(&sink, "timeout = \"24h\"\nconcurrency = 1").await;
+    let (gate, _) = watch::channel(false);
+    sink.answer(Told::status(200).once(&gate));
+    // The second one is held by the worker all the time without having been begun.
+    for number in 0..2 {
+        service.deliver(Dialect::Eiam, "PING", &user("", number)).await;
+    }
+    sink.wait_for(1).await;
+    let store = rusqlite::Connection::open(service.store()).unwrap();
+    for passed in [5, 5, 5, 5, 5, 5, 100_000, 5, 5] {
+        service.clock.advance(seconds(passed));
+        let end = service.clock.now().checked_add(seconds(20)).unwrap().as_millisecond();
+        within(seconds(3600), "the leases are extended", async || {
+            pass(seconds(5)).await;
+            let ends = query(&store, "SELECT lease_until FROM deliveries WHERE state = 1");
+            (ends == vec![vec![end.to_string()]; 2]).then_some(())
+        })
+        .await;
+    }
+    gate.send_replace(true);
+    service.drained().await;
+    assert_eq!(sink.count(), 2);
+    assert!((0..2).all(|number| service.deliveries(number)[0].attempts == 1));
+}
+
+#[tokio::test]
+async fn what_a_dead_process_held_is_taken_over_when_its_lease_has_run_out() {
+    let sink = Sink::start().await;
+    let service = service(&sink, "").await;
+    sink.answer(Told::status(500));
+    service.deliver(Dialect::Ciam, "USER_LOGIN", "user-1").await;
+    // Another process takes it as soon as it is due, and ends.
+    let due = service.attempted(0, 1).await.next_attempt_at.unwrap();
+    let other = SqliteInbox::open_beside(&service.store()).unwrap();
+    let claim = Claim { handler: "sink".into(), most: 1, now: due, lease: seconds(20) };
+    assert_eq!(other.claim(claim).await.unwrap().deliveries.len(), 1);
+    other.close().await;
+    sink.answer(Told::status(200));
+    service.clock.advance_to(due.checked_add(seconds(20)).unwrap());
+    within(seconds(3600), "somebody else delivers it", async || {
+        pass(seconds(5)).await;
+        (sink.count() == 2).then_some(())
+    })
+    .await;
+    service.drained().await;
+    assert_eq!(service.deliveries(0)[0].attempts, 3);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use tokio_postgres::Transaction;
 
 use crate::inbox::EventFilter;
 use crate::inbox::InboxError;
-use crate::inbox::postgres::connect::while_running;
+use crate::inbox::postgres::failure::while_running;
 use crate::inbox::postgres::filter::Conditions;
 use crate::inbox::postgres::operator::PostgresOperator;
 use crate::inbox::postgres::order::Subjects;

@@ -9,7 +9,7 @@ use tokio_postgres::Error;
 use uuid::Uuid;
 
 use crate::inbox::PostgresOptions;
-use crate::inbox::postgres::connect::cause_text;
+use crate::inbox::postgres::failure::cause_text;
 use crate::inbox::postgres::turn::CHANNEL;
 
 /// Between two attempts to reach a database that is away.

@@ -33,25 +33,35 @@ mod batch;
 mod claiming;
 mod connect;
 mod editing;
+mod error;
 mod exclusive;
+mod failure;
 mod filter;
 mod listener;
 mod operator;
 mod order;
+mod reach;
 mod records;
 mod rows;
+mod schema;
 mod session;
 mod statements;
+mod tls;
 mod turn;
+mod url;
 mod writer;
 mod writes;
 
 pub use connect::PostgresOptions;
+pub use error::PostgresError;
 pub use operator::PostgresOperator;
+pub use reach::Examination;
+pub use schema::Migrated;
 
-use connect::cause_text;
-use connect::from_pool;
-use connect::while_running;
+use failure::cause_text;
+use failure::from_pool;
+use failure::while_opening;
+use failure::while_running;
 use writer::Done;
 use writer::Job;
 use writer::Request;
@@ -92,7 +102,7 @@ impl PostgresInbox {
         let listener = tokio::spawn(listener::listen(options.clone(), process, announce.clone()));
         let (jobs, ended) = Writer::start(options.clone(), process, announce.clone())
             .await
-            .map_err(|_| OpenError::Url)?;
+            .map_err(|cause| while_opening(options.shown(), &cause))?;
         Ok(Self {
             options,
             jobs: Arc::new(Some(jobs).into()),
@@ -124,10 +134,6 @@ impl PostgresInbox {
         let (reply, result) = oneshot::channel();
         self.jobs()?.send(Job { request, reply }).await.map_err(|_ended| InboxError::Closed)?;
         result.await.map_err(|_ended| InboxError::Closed)?
-    }
-
-    pub async fn extend(&self, keys: Vec<DeliveryKey>, until: Timestamp) -> Result<(), InboxError> {
-        self.queue(Request::Extend(keys, until)).await.map(drop)
     }
 
     async fn client(&self) -> Result<Object, InboxError> {
@@ -168,6 +174,10 @@ impl Inbox for PostgresInbox {
             Done::Finished(held) => Ok(held),
             _ => Err(InboxError::Failed),
         }
+    }
+
+    async fn extend(&self, keys: Vec<DeliveryKey>, until: Timestamp) -> Result<(), InboxError> {
+        self.queue(Request::Extend(keys, until)).await.map(drop)
     }
 
     async fn keep_details(&self, details: NewDetails) -> Result<(), InboxError> {

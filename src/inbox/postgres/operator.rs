@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use deadpool_postgres::Object;
 use deadpool_postgres::Pool;
-use deadpool_postgres::PoolError;
 use tokio_postgres::Error;
 use tokio_postgres::GenericClient;
 use tokio_postgres::IsolationLevel;
@@ -19,7 +18,8 @@ use crate::inbox::OpenError;
 use crate::inbox::PostgresOptions;
 use crate::inbox::Record;
 use crate::inbox::RecordQuery;
-use crate::inbox::postgres::connect::while_running;
+use crate::inbox::postgres::failure::from_pool;
+use crate::inbox::postgres::failure::while_running;
 use crate::inbox::postgres::filter::Conditions;
 use crate::inbox::postgres::filter::EVENT_STATE;
 use crate::inbox::postgres::rows::EVENT_COLUMNS;
@@ -59,10 +59,7 @@ impl PostgresOperator {
     }
 
     pub(super) async fn client(&self) -> Result<Object, InboxError> {
-        self.0.get().await.map_err(|cause| match cause {
-            PoolError::Backend(cause) => while_running(&cause),
-            _ => InboxError::Unreachable,
-        })
+        self.0.get().await.map_err(|cause| from_pool(&cause))
     }
 }
 

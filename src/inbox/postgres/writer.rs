@@ -24,8 +24,8 @@ use crate::inbox::Reservation;
 use crate::inbox::Reserved;
 use crate::inbox::postgres::batch::Asked;
 use crate::inbox::postgres::batch::Batch;
-use crate::inbox::postgres::connect::cause_text;
-use crate::inbox::postgres::connect::while_running;
+use crate::inbox::postgres::failure::cause_text;
+use crate::inbox::postgres::failure::while_running;
 use crate::inbox::postgres::session::Session;
 use crate::inbox::postgres::writes::Finishes;
 

@@ -1,4 +1,4 @@
-//! The life of deliveries inside the writer's transaction: claimed, finished, recovered, pruned. Runs no handler.
+//! The life of deliveries inside the writer's transaction: claimed, extended, finished, recovered, pruned. Runs no handler.
 
 use std::sync::Arc;
 
@@ -79,6 +79,26 @@ fn next_due(store: &Connection, handler: &str) -> rusqlite::Result<Option<Timest
         .query_row([handler], |row| row.get(0))
         .optional()?;
     Ok(next.map(timestamp))
+}
+
+pub(super) fn extend(
+    store: &Connection,
+    keys: &[DeliveryKey],
+    until: Timestamp,
+) -> rusqlite::Result<()> {
+    let mut extend = store.prepare_cached(
+        "UPDATE deliveries SET lease_until = ?4
+         WHERE sequence = ?1 AND handler = ?2 AND attempts = ?3 AND state = 1",
+    )?;
+    for key in keys {
+        extend.execute(params![
+            key.sequence,
+            &*key.handler,
+            key.attempt,
+            until.as_millisecond()
+        ])?;
+    }
+    Ok(())
 }
 
 pub(super) fn finish(store: &Connection, finish: &Finish) -> rusqlite::Result<bool> {

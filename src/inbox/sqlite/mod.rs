@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::inbox::Acceptance;
 use crate::inbox::Claim;
 use crate::inbox::Claimed;
+use crate::inbox::DeliveryKey;
 use crate::inbox::DuplicateKey;
 use crate::inbox::Exclusive;
 use crate::inbox::Finish;
@@ -143,6 +144,10 @@ impl Inbox for SqliteInbox {
 
     async fn claim(&self, claim: Claim) -> Result<Claimed, InboxError> {
         self.queue(|reply| Job::Claim(claim, reply)).await
+    }
+
+    async fn extend(&self, keys: Vec<DeliveryKey>, until: Timestamp) -> Result<(), InboxError> {
+        self.queue(|reply| Job::Extend(keys, until, reply)).await
     }
 
     async fn finish(&self, finish: Finish) -> Result<bool, InboxError> {

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use crate::inbox::Acceptance;
 use crate::inbox::Claim;
 use crate::inbox::Claimed;
+use crate::inbox::DeliveryKey;
 use crate::inbox::DuplicateKey;
 use crate::inbox::Finish;
 use crate::inbox::InboxError;
@@ -38,6 +39,7 @@ pub(super) enum Job {
     Reserve(Reservation, Reply<Reserved>),
     Release(Arc<str>, DuplicateKey, Reply<()>),
     Claim(Claim, Reply<Claimed>),
+    Extend(Vec<DeliveryKey>, Timestamp, Reply<()>),
     Finish(Finish, Reply<bool>),
     KeepDetails(Box<NewDetails>, Reply<()>),
     Recover(Timestamp, Reply<u64>),
@@ -138,6 +140,10 @@ impl Writer {
                 Done::Nothing
             }
             Job::Claim(claim, _) => Done::Claimed(deliveries::claim(store, claim)?),
+            Job::Extend(keys, until, _) => {
+                deliveries::extend(store, keys, *until)?;
+                Done::Nothing
+            }
             Job::Finish(finish, _) => Done::Finished(deliveries::finish(store, finish)?),
             Job::KeepDetails(details, _) => {
                 deliveries::keep_details(store, details)?;
@@ -217,7 +223,10 @@ fn answer(job: Job, done: Done) {
             tell(reply, Ok(rows));
         }
         (
-            Job::Check(reply) | Job::Release(_, _, reply) | Job::KeepDetails(_, reply),
+            Job::Check(reply)
+            | Job::Release(_, _, reply)
+            | Job::Extend(_, _, reply)
+            | Job::KeepDetails(_, reply),
             Done::Nothing,
         ) => tell(reply, Ok(())),
         (job, _) => refuse(job, InboxError::Failed),
@@ -231,7 +240,10 @@ fn refuse(job: Job, error: InboxError) {
         Job::Claim(_, reply) => tell(reply, Err(error)),
         Job::Finish(_, reply) => tell(reply, Err(error)),
         Job::Recover(_, reply) | Job::Prune { reply, .. } => tell(reply, Err(error)),
-        Job::Check(reply) | Job::Release(_, _, reply) | Job::KeepDetails(_, reply) => {
+        Job::Check(reply)
+        | Job::Release(_, _, reply)
+        | Job::Extend(_, _, reply)
+        | Job::KeepDetails(_, reply) => {
             tell(reply, Err(error));
         }
     }

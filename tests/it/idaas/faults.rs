@@ -10,11 +10,11 @@ use crate::idaas::FIRST;
 use crate::idaas::Tenant;
 use crate::idaas::is_unavailable;
 use crate::idaas::name_of;
-use crate::idaas::pass;
 use crate::idaas::reason;
 use crate::support::fake_idaas::CLIENT_SECRET;
 use crate::support::fake_idaas::Fault;
 use crate::support::fake_idaas::Operation;
+use crate::support::wait::pass;
 
 #[tokio::test]
 async fn a_wish_to_be_left_alone_holds_for_all_calls() {

@@ -9,9 +9,9 @@ use serde_json::json;
 
 use crate::idaas::Tenant;
 use crate::idaas::name_of;
-use crate::idaas::pass;
 use crate::support::fake_idaas::Fault;
 use crate::support::fake_idaas::Operation;
+use crate::support::wait::pass;
 
 #[tokio::test]
 async fn a_user_comes_as_received_with_credentials_of_either_kind() {

@@ -113,11 +113,4 @@ fn is_unavailable(found: &Found, expected: Option<Duration>) -> bool {
     matches!(found, Err(IdaasError::Unavailable { after, .. }) if *after == expected)
 }
 
-/// Moves tokio's clock, by which tokens and waits are measured.
-async fn pass(time: Duration) {
-    tokio::time::pause();
-    tokio::time::advance(time).await;
-    tokio::time::resume();
-}
-
 const FIRST: PageRequest = PageRequest { number: 0, size: 100 };

@@ -8,9 +8,9 @@ use serde_json::json;
 use crate::idaas::Found;
 use crate::idaas::Tenant;
 use crate::idaas::name_of;
-use crate::idaas::pass;
 use crate::support::fake_idaas::Fault;
 use crate::support::fake_idaas::Operation;
+use crate::support::wait::pass;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_expires_in_mid_flight_is_renewed_once_for_all() {

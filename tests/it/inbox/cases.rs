@@ -12,6 +12,7 @@ use bamboohook::event::Message;
 use bamboohook::inbox::Acceptance;
 use bamboohook::inbox::Claim;
 use bamboohook::inbox::Delivery;
+use bamboohook::inbox::DeliveryKey;
 use bamboohook::inbox::DuplicateKey;
 use bamboohook::inbox::Finish;
 use bamboohook::inbox::Inbox;
@@ -356,6 +357,38 @@ pub(super) async fn a_lease_that_ran_out_goes_to_someone_else(place: &impl Store
     assert_eq!(texts(&claim(&inbox, 33).await), ["2"]);
 }
 
+pub(super) async fn an_extended_lease_is_not_recovered_before_its_new_end(place: &impl Stores) {
+    let inbox = place.open(at(0)).await;
+    for message in ["1", "2", "3"] {
+        store(&inbox, named(None, message)).await;
+    }
+    let claimed = claim(&inbox, 0).await;
+    let keys = claimed[..2].iter().map(|it| it.key.clone()).collect();
+    inbox.extend(keys, at(50)).await.unwrap();
+    assert_eq!(inbox.recover(at(49)).await.unwrap(), 1);
+    assert_eq!(texts(&claim(&inbox, 49).await), ["3"], "its lease was not extended");
+    assert!(finish(&inbox, &claimed[0], 49, Outcome::Done).await);
+    assert_eq!(inbox.recover(at(50)).await.unwrap(), 1);
+    assert_eq!(texts(&claim(&inbox, 50).await), ["2"]);
+}
+
+pub(super) async fn a_lost_lease_cannot_be_extended(place: &impl Stores) {
+    let inbox = place.open(at(0)).await;
+    for message in ["taken", "waiting", "done"] {
+        store(&inbox, named(None, message)).await;
+    }
+    let claimed = claim(&inbox, 0).await;
+    assert!(finish(&inbox, &claimed[2], 0, Outcome::Done).await);
+    assert_eq!(inbox.recover(at(30)).await.unwrap(), 2);
+    let [taken] = &*claim_for(&inbox, "a", 1, 30).await else { panic!("one is due") };
+    let unknown = DeliveryKey { sequence: 1_000_000, ..taken.key.clone() };
+    let keys = claimed.iter().map(|it| it.key.clone()).chain([unknown]).collect();
+    inbox.extend(keys, at(1000)).await.unwrap();
+    assert_eq!(inbox.recover(at(60)).await.unwrap(), 1, "its new holder's time is as it was");
+    assert_eq!(texts(&claim(&inbox, 60).await), ["waiting", "taken"]);
+    inbox.extend(Vec::new(), at(1000)).await.unwrap();
+}
+
 pub(super) async fn a_claim_takes_no_more_than_asked_and_says_what_is_next(place: &impl Stores) {
     let inbox = place.open(at(0)).await;
     let ask = |most, seconds| Claim { handler: "a".into(), most, now: at(seconds), lease: LEASE };
@@ -529,6 +562,7 @@ pub(super) async fn a_closed_store_says_so(place: &impl Stores) {
     let closed = InboxError::Closed;
     assert_eq!(inbox.accept(event(None)).await, Err(closed));
     assert_eq!(inbox.check().await, Err(closed));
+    assert_eq!(inbox.extend(Vec::new(), at(0)).await, Err(closed));
     assert_eq!(inbox.recover(at(0)).await, Err(closed));
     assert_eq!(inbox.prune(at(0), at(0)).await, Err(closed));
     let ask = Claim { handler: "a".into(), most: 1, now: at(0), lease: LEASE };

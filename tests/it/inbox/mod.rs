@@ -86,6 +86,8 @@ on_every_store! {
         a_released_delivery_has_not_been_attempted,
         order_holds_under_any_outcomes,
         a_lease_that_ran_out_goes_to_someone_else,
+        an_extended_lease_is_not_recovered_before_its_new_end,
+        a_lost_lease_cannot_be_extended,
         a_claim_takes_no_more_than_asked_and_says_what_is_next,
         the_longest_due_is_claimed_first,
         pruning_takes_expired_keys,

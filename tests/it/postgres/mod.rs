@@ -1,5 +1,6 @@
 //! What the store on PostgreSQL does beyond the promises that every store makes, for one service and for several.
 
+mod connecting;
 mod failover;
 mod kills;
 mod operating;

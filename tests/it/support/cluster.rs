@@ -1,6 +1,7 @@
 //! A PostgreSQL server of a test's own, to be stopped, killed and failed over. Harms no other test.
 
 use std::fs;
+use std::fs::File;
 use std::net::TcpListener;
 use std::path::Path;
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio_postgres::Client;
+use tokio_postgres::NoTls;
 
 use crate::support::postgres::connect;
 use crate::support::postgres::server;
@@ -123,7 +125,7 @@ impl Cluster {
 
     /// Returns when the server takes connections, at the address that it had.
     pub(crate) async fn start(&self) {
-        succeeded(&self.try_start().await);
+        assert!(self.try_start().await, "the server does not start: {}", self.log());
     }
 
     pub(crate) async fn stop(&self, how: Stop) {
@@ -151,20 +153,37 @@ impl Cluster {
 
     async fn start_somewhere(&mut self) {
         for _ in 0..PORT_ATTEMPTS {
-            if self.try_start().await.status.success() {
+            if self.try_start().await {
                 return;
             }
             self.port = free_port();
         }
-        let log = fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
-        panic!("the server does not start: {log}");
+        panic!("the server does not start: {}", self.log());
     }
 
-    async fn try_start(&self) -> Output {
-        let log = self.directory.path().join("log");
-        let port = format!("-p {}", self.port);
-        let log = log.to_str().unwrap();
-        self.control(&["start", "-l", log, "-o", &port]).await
+    /// `false` where it has ended instead.
+    async fn try_start(&self) -> bool {
+        let file = self.directory.path().join("log");
+        let log = || File::options().append(true).create(true).open(&file).unwrap();
+        let mut server = program("postgres")
+            .args(["-p", &self.port.to_string(), "-D"])
+            .arg(self.data())
+            .stdout(log())
+            .stderr(log())
+            .spawn()
+            .unwrap();
+        let url = self.url_of("postgres");
+        eventually("the server takes connections", async || {
+            if server.try_wait().unwrap().is_some() {
+                return Some(false);
+            }
+            tokio_postgres::connect(&url, NoTls).await.is_ok().then_some(true)
+        })
+        .await
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
 
     async fn control(&self, arguments: &[&str]) -> Output {
@@ -202,19 +221,16 @@ fn programs() -> Option<PathBuf> {
         .map(|path| path.join("bin"))
 }
 
+/// Ends with the tests, should they be killed.
 fn program(name: &str) -> std::process::Command {
-    let program = programs().unwrap().join(name);
-    let mut command = if is_root() {
-        let mut command = std::process::Command::new("setpriv");
-        let user = format!("--reuid={USER}");
-        let group = format!("--regid={USER}");
-        command.args([&user, &group, "--init-groups"]).arg(program);
-        command
-    } else {
-        std::process::Command::new(program)
-    };
+    let mut command = std::process::Command::new("setpriv");
+    command.arg("--pdeathsig=QUIT");
+    if is_root() {
+        let (user, group) = (format!("--reuid={USER}"), format!("--regid={USER}"));
+        command.args([&user, &group, "--init-groups"]);
+    }
     // The folder of the tests may be closed to that user.
-    command.current_dir("/").stdin(Stdio::null());
+    command.arg(programs().unwrap().join(name)).current_dir("/").stdin(Stdio::null());
     command
 }
 

@@ -5,9 +5,16 @@ use crate::support::process::Settings;
 use crate::support::sink::Received;
 use crate::support::sink::Sink;
 
+/// Small, since many services use one test server.
+const POOL: &str = "pool_size = 4";
+
 /// A service on this database.
 pub(crate) fn settings(store_url: &str) -> Settings {
-    Settings { store_url: Some(store_url.to_owned()), ..Settings::default() }
+    Settings {
+        store_url: Some(store_url.to_owned()),
+        store: POOL.to_owned(),
+        ..Settings::default()
+    }
 }
 
 /// The same with a sink for its deliveries, at a path that tells who has made them; see [`maker`].
