@@ -51,12 +51,17 @@ impl Session {
     ///
     /// Each statement is sent when it is first polled, so they go in the order in which they stand here,
     /// without waiting for the answers of those before.
-    pub(super) async fn begin(&self, doubts: &[Doubt], asked: &Asked<'_>) -> Result<Found, Error> {
-        let (_begun, _turn, _freed, keys, records, places) = tokio::try_join!(
+    pub(super) async fn begin(
+        &self,
+        process: Uuid,
+        doubts: &[Doubt],
+        asked: &Asked<'_>,
+    ) -> Result<Found, Error> {
+        let (_begun, _turn, _marked, keys, records, places) = tokio::try_join!(
             biased;
             self.client.batch_execute(BEGIN),
             self.client.query(&self.statements.take_turn, &[&TURN]),
-            self.free_doubtful(doubts),
+            self.mark_unanswered(process, doubts),
             self.held_keys(asked),
             self.records(asked),
             self.places(asked),
@@ -101,13 +106,13 @@ impl Session {
         self.run(&self.statements.free_keys_of_holder, false, vec![&process]).await
     }
 
-    async fn free_doubtful(&self, doubts: &[Doubt]) -> Result<(), Error> {
+    async fn mark_unanswered(&self, process: Uuid, doubts: &[Doubt]) -> Result<(), Error> {
         let endpoints: Vec<&str> = doubts.iter().map(|it| &*it.endpoint).collect();
         let signed_at: Vec<i64> = doubts.iter().map(|it| it.key.signed_at).collect();
         let macs: Vec<&[u8]> = doubts.iter().map(|it| &it.key.mac[..]).collect();
         let ids: Vec<Uuid> = doubts.iter().map(|it| it.id).collect();
-        let parameters: Parameters<'_> = vec![&endpoints, &signed_at, &macs, &ids];
-        self.run(&self.statements.free_keys_of_events, doubts.is_empty(), parameters).await
+        let parameters: Parameters<'_> = vec![&endpoints, &signed_at, &macs, &ids, &process];
+        self.run(&self.statements.mark_unanswered, doubts.is_empty(), parameters).await
     }
 
     async fn held_keys(&self, asked: &Asked<'_>) -> Result<HashMap<KeyOf, Held>, Error> {
@@ -165,16 +170,24 @@ impl Session {
 
 fn held_key(row: &Row) -> Result<Held, Error> {
     let sequence: Option<i64> = row.try_get(2)?;
-    let id: Option<Uuid> = row.try_get(3)?;
+    let is_unanswered: bool = row.try_get(3)?;
+    let id: Option<Uuid> = row.try_get(4)?;
     let holder = match (sequence, id) {
         (None, _) => Holder::Running,
         (Some(_), None) => Holder::Event(None),
-        (Some(_), Some(id)) => Holder::Event(Some(Receipt {
-            id,
-            subject: row.try_get(4)?,
-            reply: String::from_utf8_lossy(row.try_get(5)?).into_owned(),
-            deletes_unknown: false,
-        })),
+        (Some(sequence), Some(id)) => {
+            let receipt = Receipt {
+                id,
+                subject: row.try_get(5)?,
+                reply: String::from_utf8_lossy(row.try_get(6)?).into_owned(),
+                deletes_unknown: false,
+            };
+            if is_unanswered {
+                Holder::Unanswered { sequence, receipt }
+            } else {
+                Holder::Event(Some(receipt))
+            }
+        }
     };
     Ok(Held { kept_until: row.try_get(1)?, holder })
 }

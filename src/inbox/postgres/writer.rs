@@ -262,13 +262,15 @@ impl Writer {
     /// One transaction in two flights: what has to be known, then what is written.
     async fn commit(&self, session: &Session, jobs: &[Job]) -> Result<Vec<Done>, Failure> {
         let asked = Asked::of(jobs);
-        let found =
-            session.begin(&self.doubts, &asked).await.map_err(|cause| Failure::of(cause, false))?;
+        let found = session
+            .begin(self.process, &self.doubts, &asked)
+            .await
+            .map_err(|cause| Failure::of(cause, false))?;
         let mut batch = Batch::new(self.process, found);
         let mut done: Vec<Done> = jobs.iter().map(|job| batch.perform(&job.request)).collect();
-        // The other processes have to look for deliveries.
-        let wakes = done.iter().any(Done::frees_deliveries).then_some(self.process);
         let (writes, records) = batch.into_writes();
+        // The other processes have to look for deliveries.
+        let wakes = writes.frees_deliveries().then_some(self.process);
         let held = session
             .write(&writes, &records, wakes)
             .await

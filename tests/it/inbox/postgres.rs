@@ -264,13 +264,18 @@ async fn a_commit_without_an_answer_does_not_make_the_same_request_a_duplicate()
     tear.send_replace(true);
     assert_eq!(inbox.accept(torn.clone()).await, Err(InboxError::Unreachable));
     tear.send_replace(false);
-    let stored = database.client().await.query_one("SELECT count(*) FROM events", &[]).await;
-    assert_eq!(stored.unwrap().get::<_, i64>(0), 2, "it was stored all the same");
+    let events = async || {
+        let row = database.client().await.query_one("SELECT count(*) FROM events", &[]).await;
+        row.unwrap().get::<_, i64>(0)
+    };
+    assert_eq!(events().await, 2, "it was stored all the same");
     eventually("the store is reached again", async || inbox.check().await.ok()).await;
     // What was not acknowledged may come again, and what was may not.
-    let again = NewEvent { id: Uuid::now_v7(), ..torn };
-    assert!(matches!(inbox.accept(again).await.unwrap(), Acceptance::Stored(_)));
+    let again = NewEvent { id: Uuid::now_v7(), ..torn.clone() };
+    assert_eq!(store(&inbox, again.clone()).await.id, torn.id, "one event, stored once");
+    assert!(matches!(inbox.accept(again).await.unwrap(), Acceptance::Duplicate(Some(_))));
     assert!(matches!(inbox.accept(answered).await.unwrap(), Acceptance::Duplicate(Some(_))));
+    assert_eq!(events().await, 2);
 }
 
 /// A way to the database that, when told to, breaks off in place of the answer to a commit.
