@@ -100,7 +100,12 @@ impl App {
         shutdown: impl Future<Output = ()>,
     ) -> anyhow::Result<()> {
         let (queued, inline) = (self.handlers(Mode::Queued)?, self.handlers(Mode::Inline)?);
-        let inbox = store::open(&self.config, self.clock.now()).await?;
+        tokio::pin!(shutdown);
+        let inbox = tokio::select! {
+            inbox = store::open(&self.config, self.clock.now()) => inbox?,
+            // A database that is away may be waited for.
+            () = &mut shutdown => return Ok(()),
+        };
         let (stop, stopping) = watch::channel(false);
         let (stop_admin, admin_stopping) = watch::channel(false);
         let limits = http::Limits {
@@ -125,7 +130,7 @@ impl App {
         tracing::info!(endpoints = self.config.endpoints.len(), "ready");
 
         let crashed = tokio::select! {
-            () = shutdown => None,
+            () = &mut shutdown => None,
             _ = &mut callbacks => Some("the callback listener ended by itself"),
             _ = &mut admin => Some("the admin listener ended by itself"),
             _ = &mut chores => Some("the store ended by itself"),

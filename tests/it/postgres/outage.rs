@@ -1,5 +1,10 @@
 //! The database away and back again: nothing is lost, nothing has to be restarted. Other servers of it are in `failover`.
 
+use std::io::BufRead;
+use std::io::BufReader;
+use std::net::TcpListener;
+use std::process::Command;
+use std::process::Stdio;
 use std::time::Duration;
 
 use bamboohook::event::Dialect;
@@ -15,6 +20,7 @@ use crate::support::load::Sent;
 use crate::support::postgres::stored;
 use crate::support::postgres::unfinished;
 use crate::support::process::Process;
+use crate::support::process::bamboohook;
 use crate::support::process::command;
 use crate::support::process::failed;
 use crate::support::sink::Sink;
@@ -146,4 +152,23 @@ async fn a_database_that_is_not_there_is_named_with_its_cure() {
     for part in ["store.url", "missing", "CREATE DATABASE"] {
         assert!(text.contains(part), "{part}: {text}");
     }
+}
+
+#[tokio::test]
+async fn a_service_that_waits_for_its_database_ends_when_it_is_told_to() {
+    // Nobody listens at a port that was given back.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let directory = TempDir::new().unwrap();
+    let url = format!("postgres://nobody@127.0.0.1:{port}/none");
+    let file = fleet::settings(&url).write(directory.path());
+    let mut serve = bamboohook();
+    serve.args(["serve", "--config"]).arg(&file).stdout(Stdio::piped());
+    let mut serve = serve.spawn().unwrap();
+    let mut log = BufReader::new(serve.stdout.take().unwrap()).lines();
+    let waits = log.find(|line| line.as_ref().unwrap().contains("the store cannot be reached yet"));
+    assert!(waits.is_some());
+    let told = Command::new("kill").arg(serve.id().to_string()).status().unwrap();
+    assert!(told.success());
+    let ended = eventually("its end", async || serve.try_wait().unwrap()).await;
+    assert!(ended.success(), "{ended}");
 }
