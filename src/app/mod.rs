@@ -103,7 +103,12 @@ impl App {
         shutdown: impl Future<Output = ()>,
     ) -> anyhow::Result<()> {
         let (queued, inline) = (self.handlers(Mode::Queued)?, self.handlers(Mode::Inline)?);
-        let inbox = store::open(&self.config, self.clock.now()).await?;
+        tokio::pin!(shutdown);
+        let inbox = tokio::select! {
+            inbox = store::open(&self.config, self.clock.now()) => inbox?,
+            // A database that is away may be waited for.
+            () = &mut shutdown => return Ok(()),
+        };
         let (stop, stopping) = watch::channel(false);
         let (stop_admin, admin_stopping) = watch::channel(false);
         let limits = http::Limits {
@@ -128,7 +133,7 @@ impl App {
         tracing::info!(endpoints = self.config.endpoints.len(), "ready");
 
         let crashed = tokio::select! {
-            () = shutdown => None,
+            () = &mut shutdown => None,
             _ = &mut callbacks => Some("the callback listener ended by itself"),
             _ = &mut admin => Some("the admin listener ended by itself"),
             _ = &mut chores => Some("the store ended by itself"),
@@ -268,6 +273,7 @@ async fn tidy(inbox: &dyn Inbox, clock: &dyn Clock, kept: Duration) -> Result<()
 /// Whether a service could be made of these settings, as far as that can be told without starting it.
 pub fn check(config: &Config) -> anyhow::Result<()> {
     let app = App::new(config.clone());
+    store::check(config)?;
     app.handlers(Mode::Queued)?;
     app.handlers(Mode::Inline).map(drop)
 }

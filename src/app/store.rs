@@ -99,6 +99,14 @@ fn upkeep(config: &Config) -> anyhow::Result<Upkeep> {
     })
 }
 
+/// Whether the store's settings fit together, as far as that can be told without opening it.
+pub(super) fn check(config: &Config) -> anyhow::Result<()> {
+    match &config.store.url {
+        StoreUrl::Sqlite(_) => Ok(()),
+        StoreUrl::Postgres(url) => postgres(url, &config.store).map(drop),
+    }
+}
+
 /// How the database of this URL is reached.
 fn postgres(url: &SecretString, store: &Store) -> anyhow::Result<PostgresOptions> {
     let Store { password, pool_size, statement_timeout, .. } = store;

@@ -93,6 +93,7 @@ impl Reply {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Acceptance {
+    /// Now, or by an earlier commit of which nobody could be told: an event is stored once all the same.
     Stored(Receipt),
     /// The same signed request is stored already. With what it was answered, unless the event is
     /// past its retention.

@@ -62,8 +62,6 @@ pub(crate) enum Kind {
     Big,
     Flag,
     Text,
-    /// A text that is for people only.
-    Remark,
     Bytes,
     Id,
 }
@@ -141,7 +139,7 @@ pub(crate) const TABLES: [Table; 5] = [
             ("attempts", Kind::Integer),
             ("next_attempt_at", Kind::Big),
             ("lease_until", Kind::Big),
-            ("last_error", Kind::Remark),
+            ("last_error", Kind::Text),
         ],
     },
     Table { name: "details", columns: &[("sequence", Kind::Big), ("\"user\"", Kind::Text)] },
@@ -185,9 +183,7 @@ pub enum CopyError {
         "the new store holds something already; name an empty database, or drop what is in this one"
     )]
     NotEmpty,
-    #[error(
-        "{table}: a {column} holds U+0000, which PostgreSQL cannot; keep to SQLite, or change the row"
-    )]
+    #[error("{table}: {column} holds what no bamboohook has written")]
     Unstorable { table: &'static str, column: &'static str },
     #[error("{table}: {read} rows were read and {written} written")]
     Miscounted { table: &'static str, read: u64, written: u64 },

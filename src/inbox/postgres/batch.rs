@@ -37,6 +37,11 @@ pub(super) enum Holder {
     Running,
     /// An event, with what was answered, unless it is past its retention.
     Event(Option<Receipt>),
+    /// An event whose commit got no answer: whoever sent it was told to send it again.
+    Unanswered {
+        sequence: i64,
+        receipt: Receipt,
+    },
 }
 
 #[derive(Clone)]
@@ -156,6 +161,11 @@ impl<'a> Batch<'a> {
             Holder::Running if event.reserved => {}
             Holder::Running => return Acceptance::Running,
             Holder::Event(receipt) => return Acceptance::Duplicate(receipt),
+            Holder::Unanswered { sequence, receipt } => {
+                let holder = Holder::Event(Some(receipt.clone()));
+                self.hold(key, event.duplicate_key.kept_until, Some(sequence), holder);
+                return Acceptance::Stored(receipt);
+            }
         }
         let receipt = match self.receipt(event) {
             Ok(receipt) => receipt,
@@ -203,6 +213,10 @@ impl<'a> Batch<'a> {
             Holder::Nobody => {}
             Holder::Running => return Reserved::Running,
             Holder::Event(receipt) => return Reserved::Duplicate(receipt),
+            // The key is still that of the event, which is what accepting it will find.
+            Holder::Unanswered { receipt, .. } => {
+                return Reserved::Yours { subject: receipt.subject };
+            }
         }
         let subject = match subject {
             Subject::Record(change) => match self.records.resolve(endpoint, change) {

@@ -42,6 +42,11 @@ use crate::inbox::postgres::url::Server;
 /// How long someone waits for a connection that others have.
 const POOL_PATIENCE: Duration = Duration::from_secs(5);
 
+/// A service's statements are right by index, whatever the tables hold. What the planner remembers of a table
+/// that was empty a minute ago would have it read the whole of it for each commit.
+const BY_INDEX: &str = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off \
+     -c enable_bitmapscan=off -c plan_cache_mode=force_generic_plan -c jit=off";
+
 /// The half of a connection that has to be polled, and that notifications come from.
 pub(super) type Connection =
     tokio_postgres::Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
@@ -75,7 +80,8 @@ impl PostgresOptions {
         let limit = statement_timeout.as_millis().clamp(1, i32::MAX.unsigned_abs().into());
         let options = format!(
             "-c statement_timeout={limit} -c lock_timeout={limit} \
-             -c idle_in_transaction_session_timeout={limit} -c client_min_messages=warning"
+             -c idle_in_transaction_session_timeout={limit} -c client_min_messages=warning \
+             -c default_transaction_isolation=read\\ committed"
         );
         let mut url = url::parse(url, &options)?;
         if let Some(password) = password {
@@ -111,6 +117,14 @@ impl PostgresOptions {
         self.config.get_password().is_some() && !self.servers.iter().all(near)
     }
 
+    /// The same for statements that find what they need by index.
+    pub(super) fn by_index(mut self) -> Self {
+        let options = self.config.get_options().unwrap_or_default();
+        let options = format!("{options} {BY_INDEX}");
+        self.config.options(options);
+        self
+    }
+
     /// The same where a server that only reads will do.
     pub(super) fn reading(&self) -> Self {
         let mut options = self.clone();
@@ -141,7 +155,8 @@ impl PostgresOptions {
         let mut failed: Option<tokio_postgres::Error> = None;
         for server in &self.servers {
             for address in self.addresses(server).await {
-                match self.connect_to(server, address).await {
+                // Boxed, since it takes much memory and happens rarely.
+                match Box::pin(self.connect_to(server, address)).await {
                     Ok(connected) => return Ok(connected),
                     Err(cause) => {
                         let telling = failed.as_ref().is_none_or(|it| it.code().is_none());
@@ -216,9 +231,7 @@ impl PostgresOptions {
         &self,
         config: &Config,
     ) -> Result<(Client, Connection), tokio_postgres::Error> {
-        // Much memory for something rare.
-        let connecting = Box::pin(config.connect(self.tls.clone()));
-        match timeout(self.connect_timeout, connecting).await {
+        match timeout(self.connect_timeout, config.connect(self.tls.clone())).await {
             Ok(result) => result,
             Err(_elapsed) => Err(silence().await),
         }

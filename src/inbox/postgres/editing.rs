@@ -59,38 +59,51 @@ async fn change(
 ) -> Result<usize, Error> {
     let transaction = client.transaction().await?;
     take_turn(&transaction).await?;
-    lock_subjects(&transaction, filter).await?;
-    let (subjects, changed) = assign(&transaction, filter, now, assignments).await?;
+    let subjects = lock_subjects(&transaction, filter).await?;
+    let changed = assign(&transaction, filter, now, assignments).await?;
     restore_order(&transaction, &subjects, now).await?;
     announce(&transaction).await?;
     transaction.commit().await?;
     Ok(changed)
 }
 
+/// Those of the deliveries that are meant, all of whose unfinished deliveries are then locked.
+///
 /// Claims do not wait for their turn, so what they may take is kept from them, and what they have just taken is
 /// seen: the statements after this one see every claim that came before.
-async fn lock_subjects(transaction: &Transaction<'_>, filter: &EventFilter) -> Result<(), Error> {
+async fn lock_subjects(
+    transaction: &Transaction<'_>,
+    filter: &EventFilter,
+) -> Result<Subjects, Error> {
     let conditions = Conditions::of_meant(filter);
     let sql = format!(
-        "SELECT count(*) FROM (
-             SELECT FROM deliveries AS it
-             JOIN (SELECT DISTINCT handler, subject_key FROM ({}) AS meant) AS subjects
-               ON subjects.handler = it.handler AND subjects.subject_key = it.subject_key
-             WHERE it.state <= 1 AND it.subject_key IS NOT NULL
-             FOR UPDATE OF it
-         ) AS locked",
+        "SELECT DISTINCT handler, subject_key FROM ({}) AS meant WHERE subject_key IS NOT NULL",
         select_meant(&conditions)
     );
-    transaction.query_one(&sql, &conditions.values()).await.map(drop)
+    let mut subjects = Subjects::default();
+    for row in transaction.query(&sql, &conditions.values()).await? {
+        subjects.handlers.push(row.try_get(0)?);
+        subjects.keys.push(row.try_get(1)?);
+    }
+    // One subject after another, whatever the planner believes of their number: it may have seen none yet.
+    let lock = "SELECT count(*)
+         FROM unnest($1::text[], $2::bigint[]) AS subjects (handler, subject_key)
+         CROSS JOIN LATERAL (
+             SELECT FROM deliveries AS it
+             WHERE it.handler = subjects.handler AND it.subject_key = subjects.subject_key AND it.state <= 1
+             FOR UPDATE
+         ) AS locked";
+    transaction.query_one(lock, &[&subjects.handlers, &subjects.keys]).await?;
+    Ok(subjects)
 }
 
-/// Returns the subjects whose order has to be restored, and how many deliveries were changed.
+/// Returns how many deliveries were changed.
 async fn assign(
     transaction: &Transaction<'_>,
     filter: &EventFilter,
     now: Timestamp,
     assignments: &str,
-) -> Result<(Subjects, usize), Error> {
+) -> Result<usize, Error> {
     let mut conditions = Conditions::of_meant(filter);
     let meant = select_meant(&conditions);
     let assignments = if assignments.contains('?') {
@@ -100,23 +113,12 @@ async fn assign(
     };
     // The state is asked for once more: a delivery without a subject may have been claimed meanwhile.
     let sql = format!(
-        "WITH meant AS ({meant}), changed AS (
-             UPDATE deliveries AS it SET {assignments} FROM meant
-             WHERE it.sequence = meant.sequence AND it.handler = meant.handler AND it.state = meant.state
-             RETURNING it.handler, it.subject_key
-         )
-         SELECT handler, subject_key, count(*) FROM changed GROUP BY handler, subject_key"
+        "WITH meant AS ({meant})
+         UPDATE deliveries AS it SET {assignments} FROM meant
+         WHERE it.sequence = meant.sequence AND it.handler = meant.handler AND it.state = meant.state"
     );
-    let mut subjects = Subjects::default();
-    let mut changed = 0_i64;
-    for row in transaction.query(&sql, &conditions.values()).await? {
-        changed = changed.saturating_add(row.try_get(2)?);
-        if let Some(key) = row.try_get(1)? {
-            subjects.handlers.push(row.try_get(0)?);
-            subjects.keys.push(key);
-        }
-    }
-    Ok((subjects, as_usize(changed)))
+    let changed = transaction.execute(&sql, &conditions.values()).await?;
+    Ok(usize::try_from(changed).unwrap_or(usize::MAX))
 }
 
 fn select_meant(conditions: &Conditions) -> String {

@@ -93,10 +93,16 @@ pub(super) fn may_pass(cause: &PostgresError) -> bool {
     matches!(cause, PostgresError::Unreachable { .. } | PostgresError::ReadOnly { .. })
 }
 
-/// Whether the handshake failed, or the server has no TLS.
+/// Whether the handshake failed, the server has no TLS, or it turned our certificate down a moment later.
 pub(super) fn is_tls(cause: &tokio_postgres::Error) -> bool {
+    let alert = cause
+        .source()
+        .and_then(|it| it.downcast_ref::<io::Error>())
+        .and_then(io::Error::get_ref)
+        .and_then(|it| it.downcast_ref::<rustls::Error>())
+        .is_some();
     // The library tells its kinds of errors apart by their texts only; tests/it/postgres holds it to this one.
-    cause.to_string() == "error performing TLS handshake"
+    alert || cause.to_string() == "error performing TLS handshake"
 }
 
 /// Whether the server can be reached and takes no writes.

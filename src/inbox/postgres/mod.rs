@@ -47,6 +47,7 @@ mod schema;
 mod session;
 mod statements;
 mod target;
+mod text;
 mod tls;
 mod turn;
 mod upkeep;
@@ -100,6 +101,7 @@ impl PostgresInbox {
     }
 
     async fn start(options: PostgresOptions) -> Result<Self, OpenError> {
+        let options = options.by_index();
         let pool = options.pool()?;
         let process = Uuid::new_v4();
         let (announce, arrivals) = watch::channel(0);
@@ -149,14 +151,16 @@ impl PostgresInbox {
 
 #[async_trait]
 impl Inbox for PostgresInbox {
-    async fn accept(&self, event: NewEvent) -> Result<Acceptance, InboxError> {
+    async fn accept(&self, mut event: NewEvent) -> Result<Acceptance, InboxError> {
+        text::clean_subject(&mut event.subject);
         match self.submit(Request::Accept(Box::new(event))).await? {
             Done::Accepted(acceptance) => Ok(acceptance),
             _ => Err(InboxError::Failed),
         }
     }
 
-    async fn reserve(&self, reservation: Reservation) -> Result<Reserved, InboxError> {
+    async fn reserve(&self, mut reservation: Reservation) -> Result<Reserved, InboxError> {
+        text::clean_subject(&mut reservation.subject);
         match self.submit(Request::Reserve(reservation)).await? {
             Done::Reserved(reserved) => Ok(reserved),
             _ => Err(InboxError::Failed),
@@ -173,7 +177,8 @@ impl Inbox for PostgresInbox {
         told(client, claimed)
     }
 
-    async fn finish(&self, finish: Finish) -> Result<bool, InboxError> {
+    async fn finish(&self, mut finish: Finish) -> Result<bool, InboxError> {
+        text::clean_outcome(&mut finish.outcome);
         match self.queue(Request::Finish(finish)).await? {
             Done::Finished(held) => Ok(held),
             _ => Err(InboxError::Failed),
@@ -184,7 +189,8 @@ impl Inbox for PostgresInbox {
         self.queue(Request::Extend(keys, until)).await.map(drop)
     }
 
-    async fn keep_details(&self, details: NewDetails) -> Result<(), InboxError> {
+    async fn keep_details(&self, mut details: NewDetails) -> Result<(), InboxError> {
+        details.change.as_mut().map(text::clean_change);
         self.queue(Request::KeepDetails(Box::new(details))).await.map(drop)
     }
 

@@ -26,22 +26,26 @@ pub(super) async fn restore_order(
     }
     transaction
         .execute(
-            "WITH subjects AS (
-                 SELECT DISTINCT handler, subject_key
-                 FROM unnest($1::text[], $2::bigint[]) AS subjects (handler, subject_key)
-             ), unfinished AS (
-                 SELECT sequence, handler,
-                        sequence = min(sequence) OVER of_subject AS oldest,
-                        bool_or(state = 1) OVER of_subject AS runs
-                 FROM deliveries JOIN subjects USING (handler, subject_key)
-                 WHERE state <= 1 AND subject_key IS NOT NULL
-                 WINDOW of_subject AS (PARTITION BY handler, subject_key)
+            // One subject after another, whatever the planner believes of their number: it may have seen none yet.
+            "WITH unfinished AS (
+                 SELECT of_subject.*
+                 FROM (
+                     SELECT DISTINCT * FROM unnest($1::text[], $2::bigint[]) AS subjects (handler, subject_key)
+                 ) AS subjects
+                 CROSS JOIN LATERAL (
+                     SELECT it.sequence, it.handler, it.state, it.next_attempt_at IS NULL AS is_timeless,
+                            it.sequence = min(it.sequence) OVER () AS is_oldest,
+                            bool_or(it.state = 1) OVER () AS runs
+                     FROM deliveries AS it
+                     WHERE it.handler = subjects.handler AND it.subject_key = subjects.subject_key
+                       AND it.state <= 1
+                 ) AS of_subject
              )
-             UPDATE deliveries AS it SET next_attempt_at = CASE WHEN unfinished.oldest THEN $3::bigint END
+             UPDATE deliveries AS it SET next_attempt_at = CASE WHEN unfinished.is_oldest THEN $3::bigint END
              FROM unfinished
              WHERE it.sequence = unfinished.sequence AND it.handler = unfinished.handler
-               AND it.state = 0 AND NOT unfinished.runs
-               AND unfinished.oldest = (it.next_attempt_at IS NULL)",
+               AND unfinished.state = 0 AND NOT unfinished.runs
+               AND unfinished.is_oldest = unfinished.is_timeless",
             &[&subjects.handlers, &subjects.keys, &now.as_millisecond()],
         )
         .await

@@ -17,7 +17,6 @@ use crate::inbox::postgres::batch::Held;
 use crate::inbox::postgres::batch::Holder;
 use crate::inbox::postgres::batch::KeyOf;
 use crate::inbox::postgres::batch::key_of;
-use crate::inbox::postgres::connect::spawn;
 use crate::inbox::postgres::records::RecordWrites;
 use crate::inbox::postgres::records::Records;
 use crate::inbox::postgres::statements::Statements;
@@ -26,11 +25,13 @@ use crate::inbox::postgres::writer::Doubt;
 use crate::inbox::postgres::writes::Parameters;
 use crate::inbox::postgres::writes::Writes;
 
-/// What the planner remembers of a table that was empty a minute ago would have it read the whole of it for
-/// each commit.
-const BY_INDEX: &str =
-    "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
-     SET enable_bitmapscan = off; SET plan_cache_mode = force_generic_plan; SET jit = off";
+/// Each statement sees what was committed before it, also what was while the turn was waited for; whatever else
+/// the database has for its default.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
+
+/// A commit that has not reached the disk is none. Stricter settings, which wait for standbys too, stay.
+const DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', false)
+     WHERE current_setting('synchronous_commit') = 'off'";
 
 /// Dropped in the middle of a transaction, it ends the connection and so the transaction.
 pub(super) struct Session {
@@ -40,9 +41,8 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) async fn open(options: &PostgresOptions) -> Result<Self, Error> {
-        let (client, connection) = options.connect().await?;
-        spawn(connection);
-        client.batch_execute(BY_INDEX).await?;
+        let client = options.client().await?;
+        client.query(DURABLE, &[]).await?;
         let statements = Statements::prepare(&client).await?;
         Ok(Self { client, statements })
     }
@@ -51,12 +51,17 @@ impl Session {
     ///
     /// Each statement is sent when it is first polled, so they go in the order in which they stand here,
     /// without waiting for the answers of those before.
-    pub(super) async fn begin(&self, doubts: &[Doubt], asked: &Asked<'_>) -> Result<Found, Error> {
-        let (_begun, _turn, _freed, keys, records, places) = tokio::try_join!(
+    pub(super) async fn begin(
+        &self,
+        process: Uuid,
+        doubts: &[Doubt],
+        asked: &Asked<'_>,
+    ) -> Result<Found, Error> {
+        let (_begun, _turn, _marked, keys, records, places) = tokio::try_join!(
             biased;
-            self.client.batch_execute("BEGIN"),
+            self.client.batch_execute(BEGIN),
             self.client.query(&self.statements.take_turn, &[&TURN]),
-            self.free_doubtful(doubts),
+            self.mark_unanswered(process, doubts),
             self.held_keys(asked),
             self.records(asked),
             self.places(asked),
@@ -101,13 +106,13 @@ impl Session {
         self.run(&self.statements.free_keys_of_holder, false, vec![&process]).await
     }
 
-    async fn free_doubtful(&self, doubts: &[Doubt]) -> Result<(), Error> {
+    async fn mark_unanswered(&self, process: Uuid, doubts: &[Doubt]) -> Result<(), Error> {
         let endpoints: Vec<&str> = doubts.iter().map(|it| &*it.endpoint).collect();
         let signed_at: Vec<i64> = doubts.iter().map(|it| it.key.signed_at).collect();
         let macs: Vec<&[u8]> = doubts.iter().map(|it| &it.key.mac[..]).collect();
         let ids: Vec<Uuid> = doubts.iter().map(|it| it.id).collect();
-        let parameters: Parameters<'_> = vec![&endpoints, &signed_at, &macs, &ids];
-        self.run(&self.statements.free_keys_of_events, doubts.is_empty(), parameters).await
+        let parameters: Parameters<'_> = vec![&endpoints, &signed_at, &macs, &ids, &process];
+        self.run(&self.statements.mark_unanswered, doubts.is_empty(), parameters).await
     }
 
     async fn held_keys(&self, asked: &Asked<'_>) -> Result<HashMap<KeyOf, Held>, Error> {
@@ -165,16 +170,24 @@ impl Session {
 
 fn held_key(row: &Row) -> Result<Held, Error> {
     let sequence: Option<i64> = row.try_get(2)?;
-    let id: Option<Uuid> = row.try_get(3)?;
+    let is_unanswered: bool = row.try_get(3)?;
+    let id: Option<Uuid> = row.try_get(4)?;
     let holder = match (sequence, id) {
         (None, _) => Holder::Running,
         (Some(_), None) => Holder::Event(None),
-        (Some(_), Some(id)) => Holder::Event(Some(Receipt {
-            id,
-            subject: row.try_get(4)?,
-            reply: String::from_utf8_lossy(row.try_get(5)?).into_owned(),
-            deletes_unknown: false,
-        })),
+        (Some(sequence), Some(id)) => {
+            let receipt = Receipt {
+                id,
+                subject: row.try_get(5)?,
+                reply: String::from_utf8_lossy(row.try_get(6)?).into_owned(),
+                deletes_unknown: false,
+            };
+            if is_unanswered {
+                Holder::Unanswered { sequence, receipt }
+            } else {
+                Holder::Event(Some(receipt))
+            }
+        }
     };
     Ok(Held { kept_until: row.try_get(1)?, holder })
 }

@@ -25,7 +25,7 @@ statements! {
 
     /// Who holds these duplicate keys, with what became of their events.
     held_keys: "
-        SELECT asked.place, held.kept_until, held.sequence, events.id, events.subject, events.reply
+        SELECT asked.place, held.kept_until, held.sequence, held.holder IS NOT NULL, events.id, events.subject, events.reply
         FROM unnest($1::text[], $2::bigint[], $3::bytea[])
              WITH ORDINALITY AS asked (endpoint, signed_at, mac, place)
         JOIN duplicate_keys AS held USING (endpoint, signed_at, mac)
@@ -59,10 +59,11 @@ statements! {
 
     free_keys_of_holder: "DELETE FROM duplicate_keys WHERE sequence IS NULL AND holder = $1";
 
-    /// Of events whose commit got no answer, so that nobody was told that they are stored.
-    free_keys_of_events: "
-        DELETE FROM duplicate_keys AS held
-        USING unnest($1::text[], $2::bigint[], $3::bytea[], $4::uuid[]) AS doubted (endpoint, signed_at, mac, id)
+    /// Marks the keys of events whose commit got no answer, so that nobody was told that they are stored: the
+    /// same request is then no duplicate.
+    mark_unanswered: "
+        UPDATE duplicate_keys AS held SET holder = $5
+        FROM unnest($1::text[], $2::bigint[], $3::bytea[], $4::uuid[]) AS doubted (endpoint, signed_at, mac, id)
         JOIN events ON events.id = doubted.id
         WHERE (held.endpoint, held.signed_at, held.mac) = (doubted.endpoint, doubted.signed_at, doubted.mac)
           AND held.sequence = events.sequence";

@@ -98,7 +98,7 @@ fn value<'a>(kind: Kind, cell: &'a Cell) -> Box<dyn ToSql + Sync + Send + 'a> {
         Kind::Integer => Box::new(cell.number().and_then(|it| i32::try_from(it).ok())),
         Kind::Big => Box::new(cell.number()),
         Kind::Flag => Box::new(cell.number().map(|it| it != 0)),
-        Kind::Text | Kind::Remark => Box::new(cell.text()),
+        Kind::Text => Box::new(cell.text()),
         Kind::Bytes => Box::new(cell.bytes()),
         Kind::Id => Box::new(cell.id()),
     }
@@ -110,7 +110,7 @@ fn column_type(kind: Kind) -> Type {
         Kind::Integer => Type::INT4,
         Kind::Big => Type::INT8,
         Kind::Flag => Type::BOOL,
-        Kind::Text | Kind::Remark => Type::TEXT,
+        Kind::Text => Type::TEXT,
         Kind::Bytes => Type::BYTEA,
         Kind::Id => Type::UUID,
     }

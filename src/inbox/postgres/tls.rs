@@ -25,6 +25,8 @@ use rustls::pki_types::ServerName;
 use rustls::pki_types::UnixTime;
 use rustls::pki_types::pem::PemObject;
 use rustls::server::ParsedCertificate;
+use rustls::sign::CertifiedKey;
+use rustls::sign::SingleCertAndKey;
 use rustls_platform_verifier::Verifier;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -74,7 +76,7 @@ pub(super) struct TlsFiles {
 pub(super) fn connector(files: &TlsFiles) -> Result<MakeRustlsConnect, PostgresError> {
     let provider = Arc::new(ring::default_provider());
     let verifier = verifier(files, &provider)?;
-    let builder = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(PostgresError::TlsSetup)?
         .dangerous()
@@ -82,9 +84,14 @@ pub(super) fn connector(files: &TlsFiles) -> Result<MakeRustlsConnect, PostgresE
     let mut config = match (&files.certificate, &files.key) {
         (Some(certificate), Some(key)) => {
             let chain = certificates("sslcert", certificate)?;
-            builder
-                .with_client_auth_cert(chain, private_key(key)?)
-                .map_err(PostgresError::TlsSetup)?
+            let key = provider.key_provider.load_private_key(private_key(key)?);
+            let certified = CertifiedKey::new(chain, key.map_err(PostgresError::TlsSetup)?);
+            match certified.keys_match() {
+                // Of the first version of X.509, as `openssl x509 -req` makes them; the server judges those.
+                Ok(()) | Err(rustls::Error::InvalidCertificate(_)) => {}
+                Err(cause) => return Err(PostgresError::TlsSetup(cause)),
+            }
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)))
         }
         (None, None) => builder.with_no_client_auth(),
         (Some(_), None) => return Err(parameter("sslcert", "needs sslkey beside it; set both")),
@@ -274,5 +281,69 @@ impl ServerCertVerifier for ByRoots {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.chain.supported_verify_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use rustls::CertificateError;
+    use rustls::Error;
+    use rustls::crypto::ring;
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::ServerName;
+    use rustls::pki_types::UnixTime;
+    use rustls::pki_types::pem::PemObject;
+
+    use super::TlsFiles;
+    use super::TlsMode;
+    use super::verifier;
+
+    /// Of `dbhost`, by itself, marked as one of a CA, valid until October 2126.
+    const OWN: &str = "-----BEGIN CERTIFICATE-----
+MIIBizCCATKgAwIBAgIUeydn2zOVIe7QhUeI18uGNeR/C1YwCgYIKoZIzj0EAwIw
+ETEPMA0GA1UEAwwGZGJob3N0MCAXDTI2MTEyMjAwMzEwN1oYDzIxMjYxMDI5MDAz
+MTA3WjARMQ8wDQYDVQQDDAZkYmhvc3QwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC
+AASgovxRqT6nWH8rDO508xq7XK3gbA/YjS+8mum6xu6F87NFMo4qRqQXJCSo6SBc
+VDnu0kKxxTBK7hbztrvsafV3o2YwZDAdBgNVHQ4EFgQUqH/kquGnIkSAJfGKjfx3
+jErO3c8wHwYDVR0jBBgwFoAUqH/kquGnIkSAJfGKjfx3jErO3c8wDwYDVR0TAQH/
+BAUwAwEB/zARBgNVHREECjAIggZkYmhvc3QwCgYIKoZIzj0EAwIDRwAwRAIgGEwa
+Y1BFLU9e0buyF2LfpmG6xjV9dTfdcdxo46id+uYCIAiZtkF3odT2EJU45pTOpg01
+4rSLvB4Z/BAEyw36kaOy
+-----END CERTIFICATE-----
+";
+
+    fn judged(mode: TlsMode, trusted: &str, name: &str, seconds: u64) -> Result<(), Error> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), trusted).unwrap();
+        let roots = Some(file.path().to_owned());
+        let files = TlsFiles { mode, roots, ..TlsFiles::default() };
+        let verifier = verifier(&files, &Arc::new(ring::default_provider())).unwrap();
+        let certificate = CertificateDer::from_pem_slice(OWN.as_bytes()).unwrap();
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        verifier.verify_server_cert(&certificate, &[], &name, &[], now).map(drop)
+    }
+
+    #[test]
+    fn a_servers_own_certificate_may_stand_for_its_ca() {
+        // In 2030 and in 2130.
+        let (now, later) = (1_900_000_000, 5_050_000_000);
+        for mode in [TlsMode::Require, TlsMode::VerifyCa, TlsMode::VerifyFull] {
+            assert_eq!(judged(mode, OWN, "dbhost", now), Ok(()), "{mode:?}");
+            let expired = judged(mode, OWN, "dbhost", later).unwrap_err();
+            let expired = matches!(
+                expired,
+                Error::InvalidCertificate(CertificateError::ExpiredContext { .. })
+            );
+            assert!(expired, "{mode:?}");
+            let other = judged(mode, OWN, "other", now);
+            assert_eq!(other.is_ok(), mode < TlsMode::VerifyFull, "{mode:?}");
+        }
+        for mode in [TlsMode::Disable, TlsMode::Allow, TlsMode::Prefer] {
+            assert_eq!(judged(mode, OWN, "other", later), Ok(()), "{mode:?} verifies nothing");
+        }
     }
 }

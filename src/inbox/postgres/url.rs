@@ -328,3 +328,120 @@ fn decoded(text: &str) -> Result<String, PostgresError> {
 fn fault(fault: &'static str) -> PostgresError {
     PostgresError::Url { fault }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use secrecy::SecretString;
+    use tokio_postgres::config::TargetSessionAttrs;
+
+    use super::Server;
+    use super::Url;
+    use super::parse;
+    use crate::inbox::postgres::error::PostgresError;
+    use crate::inbox::postgres::tls::TlsMode;
+
+    fn read(url: &str) -> Result<Url, PostgresError> {
+        parse(&SecretString::from(url), "-c a=1")
+    }
+
+    fn servers(url: &str) -> Vec<(String, u16)> {
+        let servers = read(url).unwrap().servers;
+        servers.into_iter().map(|Server { host, port, .. }| (host, port)).collect()
+    }
+
+    #[test]
+    fn what_is_not_said_is_ours() {
+        let url = read("postgres://h").unwrap();
+        assert_eq!(url.servers, [Server { host: "h".to_owned(), address: None, port: 5432 }]);
+        assert_eq!(url.connect_timeout, Duration::from_secs(5));
+        assert_eq!(url.tls.mode, TlsMode::Prefer);
+        let config = url.config;
+        assert_eq!(config.get_application_name(), Some("bamboohook"));
+        assert_eq!(config.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
+        assert_eq!(config.get_tcp_user_timeout(), Some(&Duration::from_secs(10)));
+        assert_eq!(config.get_keepalives_idle(), Duration::from_secs(10));
+        assert_eq!(config.get_options(), Some("-c a=1"));
+        assert_eq!((config.get_user(), config.get_dbname()), (None, None));
+    }
+
+    #[test]
+    fn what_is_said_holds() {
+        let url = "postgresql://u%40x:p%2F%3A%40w@h1:5433,[::1]:5434,[fe80::1]/d%20b?sslmode=verify-full\
+                   &sslrootcert=/ca.pem&application_name=x&options=-c%20b%3D2&connect_timeout=9\
+                   &tcp_user_timeout=1500&keepalives_idle=7&target_session_attrs=any";
+        let url = read(url).unwrap();
+        let config = &url.config;
+        assert_eq!(config.get_user(), Some("u@x"));
+        assert_eq!(config.get_password(), Some(&b"p/:@w"[..]));
+        assert_eq!(config.get_dbname(), Some("d b"));
+        assert_eq!(config.get_application_name(), Some("x"));
+        // The later one of a session's options holds.
+        assert_eq!(config.get_options(), Some("-c a=1 -c b=2"));
+        assert_eq!(url.connect_timeout, Duration::from_secs(9));
+        assert_eq!(config.get_tcp_user_timeout(), Some(&Duration::from_millis(1500)));
+        assert_eq!(config.get_keepalives_idle(), Duration::from_secs(7));
+        assert_eq!(config.get_target_session_attrs(), TargetSessionAttrs::Any);
+        assert_eq!(url.tls.mode, TlsMode::VerifyFull);
+        assert_eq!(url.tls.roots.as_deref(), Some("/ca.pem".as_ref()));
+        let ports: Vec<u16> = url.servers.iter().map(|it| it.port).collect();
+        assert_eq!(ports, [5433, 5434, 5432]);
+    }
+
+    #[test]
+    fn servers_stand_in_several_places() {
+        let socket = "/var/run/postgresql".to_owned();
+        for (url, expected) in [
+            ("postgres:///d?host=/var/run/postgresql", vec![(socket.clone(), 5432)]),
+            ("postgres://u:p@/d?host=/var/run/postgresql&port=1", vec![(socket.clone(), 1)]),
+            ("postgres://%2Fvar%2Frun%2Fpostgresql/d", vec![(socket, 5432)]),
+            ("postgres:///?host=a,b&port=1,2", vec![("a".to_owned(), 1), ("b".to_owned(), 2)]),
+            ("postgres:///?host=a,b&port=3", vec![("a".to_owned(), 3), ("b".to_owned(), 3)]),
+            ("postgres:///?hostaddr=127.0.0.1", vec![("127.0.0.1".to_owned(), 5432)]),
+            ("postgres://a/?hostaddr=::1", vec![("a".to_owned(), 5432)]),
+        ] {
+            assert_eq!(servers(url), expected, "{url}");
+        }
+        assert_eq!(
+            read("postgres:///?user=a&password=b&dbname=c&host=d").unwrap().config.get_dbname(),
+            Some("c")
+        );
+        let system = read("postgres://h?sslrootcert=system").unwrap().tls;
+        assert_eq!((system.mode, system.system_roots), (TlsMode::VerifyFull, true));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_without_the_password() {
+        for (url, part) in [
+            ("mysql://u:canary@h", "begin with postgres://"),
+            ("postgres://u:canary@", "names no host"),
+            ("postgres://", "names no host"),
+            ("postgres://u:canary@canary@h", "%40"),
+            ("postgres://u:canary/x@h/d", "%40"),
+            ("postgres://u:canary", "number from 1 to 65535"),
+            ("postgres://u:12/canary@h/d", "%40"),
+            ("postgres://u:can%ary@h", "%25"),
+            ("postgres://u:canary%00@h", "%25"),
+            ("postgres://u:canary@h:0", "number from 1 to 65535"),
+            ("postgres://u:canary@[::1", "IPv6"),
+            ("postgres://u:canary@a,,b", "is empty"),
+            ("postgres://u:canary@a,b?port=1,2,3", "one port"),
+            ("postgres://u:canary@a,b?hostaddr=::1", "as many addresses"),
+            ("postgres://u:canary@a?hostaddr=b", "\"hostaddr\": must be IP addresses"),
+            ("postgres://u:canary@a?sslmode", "name=value"),
+            ("postgres://u:canary@a?sslmode=on", "\"sslmode\": must be disable, allow"),
+            ("postgres://u:canary@a?sslcrl=x", "\"sslcrl\": is not known"),
+            ("postgres://u:canary@a?sslpassword=canary", "\"sslpassword\": is not supported"),
+            ("postgres://u:canary@a?connect_timeout=0", "\"connect_timeout\": must be a whole"),
+            ("postgres://u:canary@a?target_session_attrs=standby", "read-write, primary or any"),
+            ("postgres://u:canary@a?sslnegotiation=direct", "needs sslmode=require"),
+            ("postgres://u:canary@a?gssencmode=require", "\"gssencmode\": is not supported"),
+        ] {
+            let Err(error) = read(url) else { panic!("{url}") };
+            let text = format!("{error} {error:?}");
+            assert!(text.contains(part), "{url}: {text}");
+            assert!(!text.contains("canary"), "{text}");
+        }
+    }
+}

@@ -193,7 +193,8 @@ impl Writer {
         };
         // A server that went away without a word must not hold everyone up for longer than one that is slow.
         let patience = self.options.statement_timeout().saturating_mul(2);
-        let committed = match timeout(patience, self.commit(&session, &jobs)).await {
+        // With every statement of a commit in it, it is much to carry about.
+        let committed = match timeout(patience, Box::pin(self.commit(&session, &jobs))).await {
             Ok(committed) => committed,
             Err(_elapsed) => Err(Failure::Lost { cause: None, doubtful: true }),
         };
@@ -261,13 +262,15 @@ impl Writer {
     /// One transaction in two flights: what has to be known, then what is written.
     async fn commit(&self, session: &Session, jobs: &[Job]) -> Result<Vec<Done>, Failure> {
         let asked = Asked::of(jobs);
-        let found =
-            session.begin(&self.doubts, &asked).await.map_err(|cause| Failure::of(cause, false))?;
+        let found = session
+            .begin(self.process, &self.doubts, &asked)
+            .await
+            .map_err(|cause| Failure::of(cause, false))?;
         let mut batch = Batch::new(self.process, found);
         let mut done: Vec<Done> = jobs.iter().map(|job| batch.perform(&job.request)).collect();
-        // The other processes have to look for deliveries.
-        let wakes = done.iter().any(Done::frees_deliveries).then_some(self.process);
         let (writes, records) = batch.into_writes();
+        // The other processes have to look for deliveries.
+        let wakes = writes.frees_deliveries().then_some(self.process);
         let held = session
             .write(&writes, &records, wakes)
             .await

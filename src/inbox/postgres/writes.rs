@@ -203,6 +203,11 @@ impl<'a> Writes<'a> {
         }
     }
 
+    /// Whether a delivery may become claimable.
+    pub(super) fn frees_deliveries(&self) -> bool {
+        !self.deliveries.is_empty() || !self.finishes.rows.is_empty()
+    }
+
     pub(super) fn held_keys(&self) -> HeldRows<'_> {
         let mut rows = HeldRows::default();
         for ((endpoint, signed_at, mac), write) in &self.keys {

@@ -94,18 +94,16 @@ fn read_table(
     Ok(())
 }
 
-/// `None` where PostgreSQL has no such value.
+/// `None` where no column of a store holds such a value.
 fn cell(kind: Kind, value: Value) -> Option<Cell> {
     Some(match (kind, value) {
         (_, Value::Null) => Cell::Null,
         (_, Value::Integer(number)) => Cell::Number(number),
         (Kind::Bytes, Value::Text(text)) => Cell::Bytes(text.into_bytes()),
-        (Kind::Remark, Value::Text(text)) => Cell::Text(text.replace('\0', "\u{fffd}")),
-        (_, Value::Text(text)) if text.contains('\0') => return None,
-        (_, Value::Text(text)) => Cell::Text(text),
+        // As the new store writes it from then on.
+        (_, Value::Text(text)) => Cell::Text(text.replace('\0', "\u{fffd}")),
         (Kind::Id, Value::Blob(bytes)) => Cell::Id(Uuid::from_slice(&bytes).ok()?),
         (_, Value::Blob(bytes)) => Cell::Bytes(bytes),
-        // No column of a store holds one.
         (_, Value::Real(_)) => return None,
     })
 }

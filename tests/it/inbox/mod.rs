@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use crate::support::postgres::Database;
 
 mod cases;
+mod postgres;
 mod record_cases;
 mod sqlite;
 

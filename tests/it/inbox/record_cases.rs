@@ -42,7 +42,7 @@ fn about(change: RecordChange) -> NewEvent {
     NewEvent { subject: Subject::Record(Box::new(change)), reply: Reply::SubjectId, ..event(None) }
 }
 
-fn create(name: &str) -> NewEvent {
+pub(super) fn create(name: &str) -> NewEvent {
     about(change(Change::Create, None, Some(name)))
 }
 
@@ -60,7 +60,7 @@ fn assigned(mut event: NewEvent, id: &str) -> NewEvent {
     event
 }
 
-async fn id_of(inbox: &Arc<dyn Inbox>, event: NewEvent) -> String {
+pub(super) async fn id_of(inbox: &Arc<dyn Inbox>, event: NewEvent) -> String {
     let Receipt { subject, reply, .. } = store(inbox, event).await;
     let id = subject.unwrap();
     assert_eq!(reply, format!("{{\"id\":\"{id}\"}}"));

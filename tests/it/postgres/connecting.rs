@@ -1,8 +1,11 @@
 //! Ways to a PostgreSQL server: URLs, TLS, failover, the schema, and what is refused.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use bamboohook::config::Config;
 use bamboohook::inbox::Examination;
 use bamboohook::inbox::Migrated;
 use bamboohook::inbox::OpenError;
@@ -204,5 +207,134 @@ async fn the_modes_of_tls_mean_what_they_mean_to_libpq() {
     {
         let url = with(&url, &format!("sslmode={mode}&{roots}"));
         assert_eq!(examine(&url).await.map_err(|it| said(&it)).unwrap().tls, tls, "{mode}");
+    }
+}
+
+#[tokio::test]
+async fn a_verified_name_is_the_one_in_the_certificate() {
+    let Some(database) = Database::create().await else { return };
+    let url = database.url();
+    let (host, port) = host_of(&url).split_once(':').map_or_else(
+        || (host_of(&url), "5432".to_owned()),
+        |(host, port)| (host.to_owned(), port.to_owned()),
+    );
+    let roots = format!("sslmode=verify-full&sslrootcert={SNAKEOIL}&hostaddr={host}&port={port}");
+    let own = with(&at(&url, "localhost"), &roots);
+    if host != "127.0.0.1" || examine(&own).await.is_err() {
+        eprintln!("skipped: the server has no certificate for localhost at {SNAKEOIL}");
+        return;
+    }
+    assert!(examine(&own).await.unwrap().tls);
+    let other = with(&at(&url, "db.example.com"), &roots);
+    let error = examine(&other).await.unwrap_err();
+    assert!(matches!(error, PostgresError::Tls { .. }), "{}", said(&error));
+    assert!(said(&error).contains("db.example.com"), "{}", said(&error));
+    let any_name = other.replace("verify-full", "verify-ca");
+    assert!(examine(&any_name).await.unwrap().tls);
+}
+
+#[tokio::test]
+async fn servers_that_are_away_or_stuck_are_passed_over() {
+    let Some(database) = Database::create().await else { return };
+    let (url, (_listener, silent)) = (database.url(), silent().await);
+    let real = host_of(&url);
+    for first in [nowhere().await, "no-such-host.invalid".to_owned(), silent] {
+        let several = with(&at(&url, &format!("{first},{real}")), "connect_timeout=1");
+        let examination = examine(&several).await.map_err(|it| said(&it));
+        assert!(examination.unwrap().writable, "{first}");
+        let alone = with(&at(&url, &first), "connect_timeout=1");
+        let error = examine(&alone).await.unwrap_err();
+        assert!(matches!(error, PostgresError::Unreachable { .. }), "{first}: {}", said(&error));
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_only_reads_is_told_from_one_that_is_away() {
+    let Some(database) = Database::create().await else { return };
+    let url = with(&database.url(), "options=-c%20default_transaction_read_only%3Don");
+    let examination = examine(&url).await.unwrap();
+    assert!(!examination.writable);
+}
+
+#[tokio::test]
+async fn a_start_waits_for_a_server_that_is_not_there_yet() {
+    let Some(database) = Database::create().await else { return };
+    let real = host_of(&database.url());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = at(&database.url(), &listener.local_addr().unwrap().to_string());
+    // It hangs up on those who come too early; each try may come twice, with TLS and without.
+    let server = tokio::spawn(async move {
+        for _ in 0..3 {
+            drop(listener.accept().await.unwrap());
+        }
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let mut server = TcpStream::connect(&real).await.unwrap();
+            tokio::spawn(async move {
+                tokio::io::copy_bidirectional(&mut client, &mut server).await.is_ok()
+            });
+        }
+    });
+    assert_eq!(migrate(&url).await.unwrap().from, 0);
+    server.abort();
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_there_is_named() {
+    let Some(database) = Database::create().await else { return };
+    let url = database.url().replace("bamboohook_test_", "no_such_database_");
+    let error = migrate(&url).await.unwrap_err();
+    assert!(matches!(error, PostgresError::NoDatabase { .. }), "{}", said(&error));
+    assert!(said(&error).contains("no_such_database_"), "{}", said(&error));
+}
+
+#[test]
+fn a_password_is_shown_nowhere() {
+    let url = SecretString::from("postgres://u:canary@h1,h2:5433/db?password=canary");
+    let password = SecretString::from("canary");
+    let time = Duration::from_secs(5);
+    let options = PostgresOptions::new(&url, Some(&password), 4, time).unwrap();
+    assert_eq!(options.shown(), "postgres://u@h1:5432,h2:5433/db");
+    assert!(!format!("{options:?}").contains("canary"));
+}
+
+#[test]
+fn files_of_certificates_are_read_at_once() {
+    let place = tempfile::tempdir().unwrap();
+    let empty = place.path().join("empty.pem");
+    fs::write(&empty, "nothing\n").unwrap();
+    let empty = empty.display();
+    for (parameters, part) in [
+        ("sslmode=verify-full".to_owned(), "\"sslrootcert\": is missing"),
+        ("sslmode=require&sslrootcert=system".to_owned(), "verify-full"),
+        (
+            "sslmode=verify-ca&sslrootcert=/nowhere/ca.pem".to_owned(),
+            "/nowhere/ca.pem cannot be read",
+        ),
+        (format!("sslmode=verify-ca&sslrootcert={empty}"), "holds no certificate"),
+        (format!("sslcert={empty}"), "needs sslkey"),
+        (format!("sslkey={empty}"), "needs sslcert"),
+        (format!("sslcert={empty}&sslkey={empty}"), "holds no certificate"),
+    ] {
+        let error = options(&format!("postgres://u:canary@h/db?{parameters}")).unwrap_err();
+        assert!(said(&error).contains(part), "{parameters}: {error}");
+        assert!(!said(&error).contains("canary"));
+    }
+}
+
+#[test]
+fn settings_that_do_not_fit_together_are_found_before_anything_is_reached() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("bamboohook.toml");
+    let keys = "[endpoints.default]\ntoken = \"canary-token\"\nallow_unsigned = true\nallow_plaintext = true\n";
+    for (parameters, fits) in [("sslmode=require", true), ("sslmode=maybe", false)] {
+        let url = format!("postgres://u:canary@h/db?{parameters}");
+        fs::write(&file, format!("[store]\nurl = \"{url}\"\n{keys}")).unwrap();
+        let loaded = Config::load(Some(&file), &BTreeMap::new()).unwrap();
+        let checked = bamboohook::app::check(&loaded.config);
+        assert_eq!(checked.is_ok(), fits, "{checked:?}");
+        let text = checked.map_or_else(|it| format!("{it:#}"), |()| String::new());
+        assert!(fits || text.starts_with("store.url: parameter \"sslmode\""), "{text}");
+        assert!(!text.contains("canary"), "{text}");
     }
 }

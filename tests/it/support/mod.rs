@@ -2,7 +2,10 @@
 
 pub(crate) mod app;
 pub(crate) mod clock;
+pub(crate) mod cluster;
 pub(crate) mod fake_idaas;
+pub(crate) mod fleet;
+pub(crate) mod load;
 pub(crate) mod mount;
 pub(crate) mod postgres;
 pub(crate) mod process;

@@ -7,6 +7,25 @@ use uuid::Uuid;
 
 const VARIABLE: &str = "TEST_POSTGRES_URL";
 
+/// Where it is set, servers have to be there: a test that would be skipped fails.
+const REQUIRED: &str = "TEST_REQUIRE_SERVERS";
+
+/// The server that tests may use; `None`, with a line that says so, where none is named.
+pub(crate) fn server() -> Option<String> {
+    let server = config::environment().remove(VARIABLE);
+    if server.is_none() {
+        skipped(&format!("{VARIABLE} names no PostgreSQL server"));
+    }
+    server
+}
+
+/// Says that a test cannot run here, where that is allowed.
+#[expect(clippy::print_stderr, reason = "a test that is skipped says why")]
+pub(crate) fn skipped(reason: &str) {
+    assert!(!config::environment().contains_key(REQUIRED), "{reason}, and {REQUIRED} is set");
+    eprintln!("skipped: {reason}");
+}
+
 /// Is dropped with everything in it at the end of the test.
 pub(crate) struct Database {
     /// Of the server's own database, from which others are made.
@@ -17,10 +36,7 @@ pub(crate) struct Database {
 impl Database {
     /// `None`, with a line that says so, where no server is named.
     pub(crate) async fn create() -> Option<Self> {
-        let Some(server) = config::environment().remove(VARIABLE) else {
-            eprintln!("skipped: {VARIABLE} names no PostgreSQL server");
-            return None;
-        };
+        let server = server()?;
         let name = format!("bamboohook_test_{}", Uuid::new_v4().simple());
         let client = connect(&server).await;
         client.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
@@ -58,7 +74,18 @@ impl Drop for Database {
     }
 }
 
-async fn connect(url: &str) -> Client {
+/// How many deliveries are neither done nor dead.
+pub(crate) async fn unfinished(client: &Client) -> i64 {
+    let sql = "SELECT count(*) FROM deliveries WHERE state < 2";
+    client.query_one(sql, &[]).await.unwrap().get(0)
+}
+
+/// How many events the store holds.
+pub(crate) async fn stored(client: &Client) -> i64 {
+    client.query_one("SELECT count(*) FROM events", &[]).await.unwrap().get(0)
+}
+
+pub(crate) async fn connect(url: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
     tokio::spawn(connection);
     client

@@ -46,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) tables: String,
     /// Where the store lies; else beside the settings.
     pub(crate) store_path: Option<PathBuf>,
+    /// A database in place of that.
+    pub(crate) store_url: Option<String>,
     /// A settings file of its own in place of all that, of which the addresses, the store and the format of the log
     /// are replaced.
     pub(crate) file: Option<&'static str>,
@@ -93,28 +95,31 @@ impl Settings {
         self
     }
 
+    /// Writes the settings file of a service that nobody starts here.
+    pub(crate) fn write(&self, directory: &Path) -> PathBuf {
+        let file = directory.join("bamboohook.toml");
+        fs::write(&file, self.to_toml(directory, Ports::pick())).unwrap();
+        file
+    }
+
     fn to_toml(&self, directory: &Path, ports: Ports) -> String {
-        let store = self.store_path.clone().unwrap_or_else(|| directory.join("store.db"));
+        let path = self.store_path.clone().unwrap_or_else(|| directory.join("store.db"));
+        let store =
+            self.store_url.clone().unwrap_or_else(|| format!("sqlite://{}", path.display()));
         if let Some(file) = self.file {
             return file
                 .replace("127.0.0.1:8080", &ports.callbacks.to_string())
                 .replace("127.0.0.1:9090", &ports.admin.to_string())
-                .replace("sqlite://bamboohook.db", &format!("sqlite://{}", store.display()))
+                .replace("sqlite://bamboohook.db", &store)
                 .replace("format = \"text\"", "format = \"json\"");
         }
         format!(
             "[server]\nlisten = \"{}\"\n{}\n\
              [admin]\nlisten = \"{}\"\n\
-             [store]\nurl = \"sqlite://{}\"\n{}\n\
+             [store]\nurl = \"{store}\"\n{}\n\
              [endpoints.default]\ntoken = \"process-token-7f3b9c2e5a8d4160b2c9\"\n\
              sign_key = \"process-sign-001\"\nencrypt_key = \"process-aes-0016\"\n{}\n\n{}",
-            ports.callbacks,
-            self.server,
-            ports.admin,
-            store.display(),
-            self.store,
-            self.endpoint,
-            self.tables
+            ports.callbacks, self.server, ports.admin, self.store, self.endpoint, self.tables
         )
     }
 }
@@ -154,6 +159,12 @@ impl Process {
         self.client = outbound::client("http://").unwrap();
     }
 
+    /// The same with other settings.
+    pub(crate) async fn restart_with(&mut self, settings: Settings) {
+        self.settings = settings;
+        self.restart().await;
+    }
+
     /// As a power cut does, without a word.
     pub(crate) fn kill9(&mut self) {
         self.child.kill().unwrap();
@@ -162,9 +173,26 @@ impl Process {
 
     /// SIGTERM; see [`Process::ended`].
     pub(crate) fn terminate(&self) {
-        let id = self.child.id();
-        let status = Command::new("sh").arg("-c").arg(format!("kill -TERM {id}")).status().unwrap();
-        assert!(status.success());
+        self.signal("TERM");
+    }
+
+    /// Stands still until [`Process::go_on`], as a machine does that is out of memory or moved elsewhere.
+    pub(crate) fn stand_still(&self) {
+        self.signal("STOP");
+    }
+
+    pub(crate) fn go_on(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let command = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("sh").arg("-c").arg(command).status().unwrap().success());
+    }
+
+    /// Whether this life still lasts.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
     }
 
     pub(crate) async fn ended(&mut self) -> ExitStatus {

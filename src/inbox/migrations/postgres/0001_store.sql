@@ -29,6 +29,7 @@ CREATE TABLE duplicate_keys (
     kept_until bigint NOT NULL,
     -- Null while inline handlers of the holder run, whose claim ends at kept_until.
     sequence bigint,
+    -- A process; with a sequence, the one that could not tell anybody that the event is stored.
     holder uuid,
     PRIMARY KEY (endpoint, signed_at, mac)
 );

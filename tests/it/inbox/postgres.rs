@@ -1,0 +1,362 @@
+//! What a store that several processes share can get into. Processes are inboxes of their own here.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bamboohook::inbox::Acceptance;
+use bamboohook::inbox::Claim;
+use bamboohook::inbox::Delivery;
+use bamboohook::inbox::Inbox;
+use bamboohook::inbox::InboxError;
+use bamboohook::inbox::NewEvent;
+use bamboohook::inbox::Outcome;
+use bamboohook::inbox::PostgresInbox;
+use bamboohook::inbox::PostgresOptions;
+use bamboohook::inbox::Subject;
+use secrecy::SecretString;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::PostgresDatabase;
+use super::Stores;
+use super::cases::LEASE;
+use super::cases::at;
+use super::cases::claim;
+use super::cases::event;
+use super::cases::finish;
+use super::cases::store;
+use super::record_cases::create;
+use super::record_cases::id_of;
+use crate::support::postgres::Database;
+use crate::support::wait::eventually;
+
+async fn replicas(place: &PostgresDatabase) -> [Arc<dyn Inbox>; 3] {
+    [place.open(at(0)).await, place.open(at(0)).await, place.open(at(0)).await]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_copies_at_several_replicas_exactly_one_stores() {
+    let Some(database) = Database::create().await else { return };
+    let place = PostgresDatabase(database);
+    let replicas = replicas(&place).await;
+    for _round in 0..20 {
+        let event = event(Some("user-1"));
+        let copies: JoinSet<Acceptance> = (0..60)
+            .map(|copy| {
+                let (inbox, event) = (Arc::clone(&replicas[copy % 3]), event.clone());
+                async move { inbox.accept(event).await.unwrap() }
+            })
+            .collect();
+        let answers = copies.join_all().await;
+        let stored = answers.iter().filter(|it| matches!(it, Acceptance::Stored(_)));
+        assert_eq!(stored.count(), 1);
+        let duplicates = answers.iter().filter(|it| matches!(it, Acceptance::Duplicate(Some(_))));
+        assert_eq!(duplicates.count(), 59);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_name_gets_one_id_at_all_replicas() {
+    let Some(database) = Database::create().await else { return };
+    let place = PostgresDatabase(database);
+    let replicas = replicas(&place).await;
+    for round in 0..20 {
+        let creates: JoinSet<String> = (0..30)
+            .map(|copy| {
+                let inbox = Arc::clone(&replicas[copy % 3]);
+                async move { id_of(&inbox, create(&format!("zhang-{round}"))).await }
+            })
+            .collect();
+        let ids: BTreeSet<String> = creates.join_all().await.into_iter().collect();
+        assert_eq!(ids.len(), 1);
+    }
+}
+
+/// Three replicas accept, claim and finish side by side, in any order that comes: of each subject one delivery
+/// runs at a time, in order of arrival.
+#[tokio::test(flavor = "multi_thread")]
+async fn order_holds_across_replicas() {
+    const SUBJECTS: usize = 12;
+    const EVENTS: usize = 40;
+    let Some(database) = Database::create().await else { return };
+    let place = PostgresDatabase(database);
+    let replicas = replicas(&place).await;
+    let (seen, _) = watch::channel(BTreeMap::<String, Vec<String>>::new());
+    let mut senders: JoinSet<()> = (0..SUBJECTS)
+        .map(|subject| {
+            let replicas = replicas.clone();
+            async move {
+                for number in 0..EVENTS {
+                    let name = format!("user-{subject}");
+                    let event = NewEvent {
+                        message: bamboohook::event::Message::new(format!("{number}")),
+                        ..event(Some(&name))
+                    };
+                    store(&replicas[(subject + number) % 3], event).await;
+                }
+            }
+        })
+        .collect();
+    let workers: Vec<_> = replicas
+        .iter()
+        .flat_map(|inbox| [Arc::clone(inbox), Arc::clone(inbox)])
+        .enumerate()
+        .map(|(worker, inbox)| tokio::spawn(work(worker, inbox, seen.clone())))
+        .collect();
+    while let Some(sent) = senders.join_next().await {
+        sent.unwrap();
+    }
+    eventually("everything is delivered", async || {
+        let done: usize = seen.borrow().values().map(Vec::len).sum();
+        (done == SUBJECTS * EVENTS).then_some(())
+    })
+    .await;
+    for worker in workers {
+        worker.abort();
+    }
+    let expected: Vec<String> = (0..EVENTS).map(|it| it.to_string()).collect();
+    for (subject, messages) in &*seen.borrow() {
+        assert_eq!(*messages, expected, "{subject}");
+    }
+}
+
+/// Every fourth attempt fails and is made again.
+async fn work(
+    worker: usize,
+    inbox: Arc<dyn Inbox>,
+    seen: watch::Sender<BTreeMap<String, Vec<String>>>,
+) {
+    let mut attempts = worker;
+    loop {
+        let ask = Claim { handler: "a".into(), most: 3, now: at(1), lease: LEASE };
+        let claimed = inbox.claim(ask).await.unwrap().deliveries;
+        if claimed.is_empty() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        for delivery in claimed {
+            attempts += 1;
+            let outcome = if attempts.is_multiple_of(4) {
+                Outcome::Retry { at: at(1), error: "HTTP 500".to_owned() }
+            } else {
+                let subject = delivery.event.subject.clone().unwrap();
+                let message = delivery.event.message.as_str().to_owned();
+                seen.send_modify(|seen| seen.entry(subject).or_default().push(message));
+                Outcome::Done
+            };
+            assert!(finish(&inbox, &delivery, 1, outcome).await);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_claim_past_each_other() {
+    let Some(database) = Database::create().await else { return };
+    let place = PostgresDatabase(database);
+    let replicas = replicas(&place).await;
+    let mut accepts: JoinSet<_> = (0..300)
+        .map(|_| {
+            let inbox = Arc::clone(&replicas[0]);
+            async move { store(&inbox, event(None)).await.id }
+        })
+        .collect();
+    let mut stored = BTreeSet::new();
+    while let Some(id) = accepts.join_next().await {
+        stored.insert(id.unwrap());
+    }
+    let claims: JoinSet<Vec<Delivery>> = (0..30)
+        .map(|number| {
+            let inbox = Arc::clone(&replicas[number % 3]);
+            let ask = Claim { handler: "a".into(), most: 10, now: at(0), lease: LEASE };
+            async move { inbox.claim(ask).await.unwrap().deliveries }
+        })
+        .collect();
+    let claimed: Vec<_> =
+        claims.join_all().await.into_iter().flatten().map(|it| it.event.id).collect();
+    let distinct: BTreeSet<_> = claimed.iter().copied().collect();
+    assert_eq!(distinct.len(), claimed.len(), "nothing was claimed twice");
+    let rest = claim(&replicas[1], 0).await.into_iter().map(|it| it.event.id);
+    assert_eq!(distinct.into_iter().chain(rest).collect::<BTreeSet<_>>(), stored);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_replica_stores_and_finishes_wakes_the_others() {
+    let Some(database) = Database::create().await else { return };
+    let place = PostgresDatabase(database);
+    let [first, second, _] = replicas(&place).await;
+    let mut arrivals = second.arrivals();
+    let mut woken = async || {
+        tokio::time::timeout(Duration::from_secs(10), arrivals.changed()).await.unwrap().unwrap();
+    };
+    // It says so itself when it has begun to listen.
+    woken().await;
+    store(&first, event(Some("user-1"))).await;
+    woken().await;
+    store(&first, event(Some("user-1"))).await;
+    woken().await;
+    let claimed = claim(&first, 0).await;
+    assert!(finish(&first, &claimed[0], 0, Outcome::Done).await);
+    woken().await;
+    assert_eq!(claim(&second, 0).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_end_at_one_replica_does_not_touch_the_attempt_of_another() {
+    let Some(database) = Database::create().await else { return };
+    let place = PostgresDatabase(database);
+    let [first, second, _] = replicas(&place).await;
+    store(&first, event(Some("user-1"))).await;
+    store(&first, event(Some("user-1"))).await;
+    let lost = claim(&first, 0).await;
+    assert_eq!(second.recover(at(30)).await.unwrap(), 1);
+    let taken = claim(&second, 30).await;
+    assert_eq!((taken.len(), taken[0].key.attempt), (1, 2));
+    first.extend(vec![lost[0].key.clone()], at(100)).await.unwrap();
+    assert!(!finish(&first, &lost[0], 31, Outcome::Done).await);
+    assert!(claim(&first, 31).await.is_empty(), "the second one still runs");
+    assert_eq!(first.recover(at(60)).await.unwrap(), 1, "a lost lease was not extended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_is_one_replicas_alone() {
+    let Some(database) = Database::create().await else { return };
+    let place = PostgresDatabase(database);
+    let [first, second, _] = replicas(&place).await;
+    let guard = first.exclusive("reconcile").await.unwrap().unwrap();
+    assert!(second.exclusive("reconcile").await.unwrap().is_none());
+    assert!(first.exclusive("reconcile").await.unwrap().is_none());
+    assert!(second.exclusive("other").await.unwrap().is_some());
+    drop(guard);
+    assert!(second.exclusive("reconcile").await.unwrap().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn text_that_the_database_cannot_hold_is_stored_without_it() {
+    let Some(database) = Database::create().await else { return };
+    let place = PostgresDatabase(database);
+    let inbox = place.open(at(0)).await;
+    let message = bamboohook::event::Message::new("a\0b");
+    let event = NewEvent { message: message.clone(), ..event(Some("user\0-1")) };
+    store(&inbox, event).await;
+    let claimed = claim(&inbox, 0).await;
+    assert_eq!(claimed[0].event.message, message);
+    assert_eq!(claimed[0].event.subject.as_deref(), Some("user\u{fffd}-1"));
+    let outcome = Outcome::Dead { error: "a\0b".to_owned() };
+    assert!(finish(&inbox, &claimed[0], 0, outcome).await);
+    let id = id_of(&inbox, create("zh\0ang")).await;
+    assert_eq!(id_of(&inbox, create("ZH\0ang")).await, id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_without_an_answer_does_not_make_the_same_request_a_duplicate() {
+    let Some(database) = Database::create().await else { return };
+    let (url, tear) = tearing(&database.url()).await;
+    let options = PostgresOptions::new(&SecretString::from(url), None, 4, Duration::from_secs(5));
+    let inbox: Arc<dyn Inbox> = Arc::new(PostgresInbox::open(options.unwrap()).await.unwrap());
+    let (answered, torn) = (event(Some("user-1")), event(Some("user-1")));
+    store(&inbox, answered.clone()).await;
+    tear.send_replace(true);
+    assert_eq!(inbox.accept(torn.clone()).await, Err(InboxError::Unreachable));
+    tear.send_replace(false);
+    let events = async || {
+        let row = database.client().await.query_one("SELECT count(*) FROM events", &[]).await;
+        row.unwrap().get::<_, i64>(0)
+    };
+    assert_eq!(events().await, 2, "it was stored all the same");
+    eventually("the store is reached again", async || inbox.check().await.ok()).await;
+    // What was not acknowledged may come again, and what was may not.
+    let again = NewEvent { id: Uuid::now_v7(), ..torn.clone() };
+    assert_eq!(store(&inbox, again.clone()).await.id, torn.id, "one event, stored once");
+    assert!(matches!(inbox.accept(again).await.unwrap(), Acceptance::Duplicate(Some(_))));
+    assert!(matches!(inbox.accept(answered).await.unwrap(), Acceptance::Duplicate(Some(_))));
+    assert_eq!(events().await, 2);
+}
+
+/// A way to the database that, when told to, breaks off in place of the answer to a commit.
+async fn tearing(url: &str) -> (String, watch::Sender<bool>) {
+    let parsed: tokio_postgres::Config = url.parse().unwrap();
+    let [tokio_postgres::config::Host::Tcp(host)] = parsed.get_hosts() else { panic!("{url}") };
+    let server = format!("{host}:{}", parsed.get_ports().first().copied().unwrap_or(5432));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (tear, _) = watch::channel(false);
+    let told = tear.clone();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            tokio::spawn(pass(client, server.clone(), told.subscribe()));
+        }
+    });
+    let user = parsed.get_user().unwrap_or("postgres").to_owned();
+    let database = parsed.get_dbname().unwrap().to_owned();
+    (format!("postgres://{user}@127.0.0.1:{port}/{database}?sslmode=disable"), tear)
+}
+
+async fn pass(client: TcpStream, server: String, tear: watch::Receiver<bool>) {
+    let server = TcpStream::connect(server).await.unwrap();
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    tokio::spawn(async move {
+        // Ends with either side.
+        drop(tokio::io::copy(&mut from_client, &mut to_server).await);
+    });
+    let mut answer = vec![0; 65536];
+    while let Ok(read @ 1..) = from_server.read(&mut answer).await {
+        let committed = answer[..read].windows(7).any(|it| it == b"COMMIT\0");
+        if committed && *tear.borrow() || to_client.write_all(&answer[..read]).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_stalls_in_its_turn_loses_it() {
+    let Some(database) = Database::create().await else { return };
+    let place = PostgresDatabase(database);
+    let url = SecretString::from(place.0.url());
+    let options = PostgresOptions::new(&url, None, 4, Duration::from_secs(1)).unwrap();
+    let inbox: Arc<dyn Inbox> = Arc::new(PostgresInbox::open(options).await.unwrap());
+    let mut staller = place.0.client().await;
+    staller.batch_execute("SET idle_in_transaction_session_timeout = 700").await.unwrap();
+    let held = staller.transaction().await.unwrap();
+    let turn = 0x62_6d_62_68_6f_6f_6b_i64;
+    held.query("SELECT pg_advisory_xact_lock($1)", &[&turn]).await.unwrap();
+    // It waits for its turn, and gets it when the server has given up on the other.
+    store(&inbox, event(Some("user-1"))).await;
+    assert!(held.commit().await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_that_does_not_come_is_refused_in_time() {
+    let Some(database) = Database::create().await else { return };
+    let place = PostgresDatabase(database);
+    let url = SecretString::from(place.0.url());
+    let options = PostgresOptions::new(&url, None, 4, Duration::from_millis(300)).unwrap();
+    let inbox: Arc<dyn Inbox> = Arc::new(PostgresInbox::open(options).await.unwrap());
+    let mut other = place.0.client().await;
+    let turn = other.transaction().await.unwrap();
+    turn.query("SELECT pg_advisory_xact_lock($1)", &[&0x62_6d_62_68_6f_6f_6b_i64]).await.unwrap();
+    let late = event(Some("user-1"));
+    assert_eq!(inbox.accept(late.clone()).await, Err(InboxError::Unreachable));
+    turn.commit().await.unwrap();
+    eventually("the store is reached again", async || inbox.check().await.ok()).await;
+    store(&inbox, late).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn subjects_of_any_length_have_their_order() {
+    let Some(database) = Database::create().await else { return };
+    let place = PostgresDatabase(database);
+    let inbox = place.open(at(0)).await;
+    let subject = "a".repeat(100_000);
+    for _ in 0..2 {
+        let event = NewEvent { subject: Subject::Known(subject.clone()), ..event(None) };
+        store(&inbox, event).await;
+    }
+    assert_eq!(claim(&inbox, 0).await.len(), 1);
+}
