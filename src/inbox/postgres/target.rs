@@ -16,6 +16,7 @@ use crate::inbox::copy::Kind;
 use crate::inbox::copy::TABLES;
 use crate::inbox::copy::Table;
 use crate::inbox::postgres::failure::cause_text;
+use crate::inbox::postgres::text::storable;
 use crate::inbox::postgres::turn::announce;
 use crate::inbox::postgres::turn::take_turn;
 
@@ -98,7 +99,7 @@ fn value<'a>(kind: Kind, cell: &'a Cell) -> Box<dyn ToSql + Sync + Send + 'a> {
         Kind::Integer => Box::new(cell.number().and_then(|it| i32::try_from(it).ok())),
         Kind::Big => Box::new(cell.number()),
         Kind::Flag => Box::new(cell.number().map(|it| it != 0)),
-        Kind::Text => Box::new(cell.text()),
+        Kind::Text => Box::new(cell.text().map(storable)),
         Kind::Bytes => Box::new(cell.bytes()),
         Kind::Id => Box::new(cell.id()),
     }

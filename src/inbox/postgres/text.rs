@@ -1,5 +1,7 @@
 //! Makes text storable: PostgreSQL knows every character but U+0000. Touches no message, which is stored as bytes.
 
+use std::borrow::Cow;
+
 use crate::inbox::Outcome;
 use crate::inbox::RecordChange;
 use crate::inbox::Subject;
@@ -27,8 +29,16 @@ pub(super) fn clean_outcome(outcome: &mut Outcome) {
     }
 }
 
-fn clean(text: &mut String) {
+pub(super) fn storable(text: &str) -> Cow<'_, str> {
     if text.contains('\0') {
-        *text = text.replace('\0', REPLACEMENT);
+        Cow::Owned(text.replace('\0', REPLACEMENT))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+fn clean(text: &mut String) {
+    if let Cow::Owned(cleaned) = storable(text) {
+        *text = cleaned;
     }
 }
