@@ -11,7 +11,7 @@
 //! - [`crypto`]: opens and seals `data`: ciphers, IV layouts, envelopes
 //! - [`telemetry`]: log set-up
 //! - [`outbound`]: the HTTP client of everything that calls out
-//! - [`inbox`]: the durable store: events, duplicate keys, deliveries
+//! - [`inbox`]: the durable store: events, duplicate keys, deliveries, directory; on SQLite or PostgreSQL
 //! - [`idaas`]: the IDaaS API: token, users, organisations; the only room that calls IDaaS
 //! - [`dispatcher`]: handler trait, routing, workers with retry and order
 //! - [`reconcile`]: brings the directory level with the IDaaS API and emits what events missed
