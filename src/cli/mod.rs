@@ -87,10 +87,10 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             let config = if args.needs_config() { Some(settings(file)?) } else { None };
             identify::run(args, config.as_ref()).await
         }
-        Command::Events(args) => events::run(args, &settings(file)?).await,
-        Command::Directory(args) => directory::run(&args, &settings(file)?).await,
+        Command::Events(args) => events::run(args, &store_settings(file)?).await,
+        Command::Directory(args) => directory::run(&args, &store_settings(file)?).await,
         Command::Reconcile(args) => reconcile::run(&args, &settings(file)?).await,
-        Command::Store(args) => store::run(args, &settings(file)?).await,
+        Command::Store(args) => store::run(args, &store_settings(file)?).await,
         Command::Healthcheck(args) => healthcheck::run(args, &settings(file)?).await,
     }
 }
@@ -103,6 +103,13 @@ fn load(file: Option<PathBuf>) -> anyhow::Result<Loaded> {
 
 fn settings(file: Option<PathBuf>) -> anyhow::Result<Config> {
     load(file).map(|loaded| loaded.config)
+}
+
+/// For commands that only need to know where the store is.
+fn store_settings(file: Option<PathBuf>) -> anyhow::Result<Config> {
+    let environment = config::environment();
+    let file = config::file_from(file, &environment);
+    Ok(Config::load_store(file.as_deref(), &environment)?.config)
 }
 
 /// Lets a command write to stdout. Whoever reads only the head of a list has what they wanted.

@@ -58,18 +58,41 @@ impl Config {
         file: Option<&Path>,
         env: &BTreeMap<String, String>,
     ) -> Result<Loaded, ConfigError> {
-        let mut report = Report::default();
-        let tree = source::tree(file, env, &mut report.problems)
-            .map_err(|it| ConfigError::from(vec![it]))?;
-        let path = env.get(handler::PATH).map(String::as_str);
-        let config = read(Section::root(tree, &mut report), path);
-        match config {
-            Ok(config) if report.problems.is_empty() => {
-                let warnings = warnings(file, env, report.secrets_in_file);
-                Ok(Loaded { config, printout: report.printout, warnings })
-            }
-            _ => Err(ConfigError::from(report.problems)),
+        load(file, env, Needed::Endpoints)
+    }
+
+    /// The same for a command that only looks into the store: there need not be an endpoint.
+    pub fn load_store(
+        file: Option<&Path>,
+        env: &BTreeMap<String, String>,
+    ) -> Result<Loaded, ConfigError> {
+        load(file, env, Needed::Store)
+    }
+}
+
+/// Whether the settings have to be those of a service.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Needed {
+    Endpoints,
+    Store,
+}
+
+fn load(
+    file: Option<&Path>,
+    env: &BTreeMap<String, String>,
+    needed: Needed,
+) -> Result<Loaded, ConfigError> {
+    let mut report = Report::default();
+    let tree =
+        source::tree(file, env, &mut report.problems).map_err(|it| ConfigError::from(vec![it]))?;
+    let path = env.get(handler::PATH).map(String::as_str);
+    let config = read(Section::root(tree, &mut report), path, needed);
+    match config {
+        Ok(config) if report.problems.is_empty() => {
+            let warnings = warnings(file, env, report.secrets_in_file);
+            Ok(Loaded { config, printout: report.printout, warnings })
         }
+        _ => Err(ConfigError::from(report.problems)),
     }
 }
 
@@ -93,7 +116,7 @@ pub fn file_from(flag: Option<PathBuf>, env: &BTreeMap<String, String>) -> Optio
     flag.or_else(named).or_else(usual)
 }
 
-fn read(mut root: Section<'_>, path: Option<&str>) -> Result<Config, Refused> {
+fn read(mut root: Section<'_>, path: Option<&str>, needed: Needed) -> Result<Config, Refused> {
     let server = root.section("server").and_then(process::server);
     let callbacks = server.as_ref().ok().map(|it| it.listen);
     let admin = root.section("admin").and_then(|it| process::admin(it, callbacks));
@@ -102,7 +125,7 @@ fn read(mut root: Section<'_>, path: Option<&str>) -> Result<Config, Refused> {
     let has_idaas = root.has("idaas");
     let idaas =
         if has_idaas { root.section("idaas").and_then(process::idaas).map(Some) } else { Ok(None) };
-    let (names, endpoints) = endpoints(&mut root);
+    let (names, endpoints) = endpoints(&mut root, needed);
     let handlers = handlers(&mut root, &names, path);
     let directory = root.section("directory").and_then(process::directory);
     let reconcile = root
@@ -123,10 +146,10 @@ fn read(mut root: Section<'_>, path: Option<&str>) -> Result<Config, Refused> {
 }
 
 /// All names, and the endpoints that could be read.
-fn endpoints(root: &mut Section<'_>) -> (Vec<String>, BTreeMap<String, Endpoint>) {
+fn endpoints(root: &mut Section<'_>, needed: Needed) -> (Vec<String>, BTreeMap<String, Endpoint>) {
     let Ok(tables) = named_tables(root, "endpoints") else { return (Vec::new(), BTreeMap::new()) };
     let names: Vec<String> = tables.keys().cloned().collect();
-    if names.is_empty() {
+    if names.is_empty() && needed == Needed::Endpoints {
         let text = "none is set, so nothing could be received; set at least endpoints.default.token, \
                     endpoints.default.sign_key and endpoints.default.encrypt_key in the file, or \
                     BAMBOOHOOK__ENDPOINTS__DEFAULT__TOKEN and the others likewise in the environment";

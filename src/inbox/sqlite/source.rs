@@ -101,7 +101,7 @@ fn cell(kind: Kind, value: Value) -> Option<Cell> {
         (_, Value::Integer(number)) => Cell::Number(number),
         (Kind::Bytes, Value::Text(text)) => Cell::Bytes(text.into_bytes()),
         // As the new store writes it from then on.
-        (_, Value::Text(text)) => Cell::Text(text.replace('\0', "\u{fffd}")),
+        (_, Value::Text(text)) => Cell::Text(text),
         (Kind::Id, Value::Blob(bytes)) => Cell::Id(Uuid::from_slice(&bytes).ok()?),
         (_, Value::Blob(bytes)) => Cell::Bytes(bytes),
         (_, Value::Real(_)) => return None,

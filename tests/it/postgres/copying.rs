@@ -33,6 +33,7 @@ use tokio_postgres::SimpleQueryMessage;
 use uuid::Uuid;
 
 use crate::support::postgres::Database;
+use crate::support::process::bamboohook;
 use crate::support::process::command;
 use crate::support::process::failed;
 use crate::support::process::json_lines;
@@ -328,6 +329,24 @@ async fn a_copy_goes_from_sqlite_to_postgresql_and_shows_no_password() {
     let arguments = ["store", "copy", "--from", &store, "--to", postgres];
     let reason = failed(&command(&file, &arguments).await, 1);
     assert!(!reason.contains("canary"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_looks_after_a_store_needs_no_endpoint() {
+    let Some(moved) = Move::prepare().await else { return };
+    let (from, to) = (moved.from(), moved.database.url());
+    let run = |arguments: &[&str], store: &str| {
+        let mut command = bamboohook();
+        command.current_dir(moved.directory.path()).args(arguments);
+        let output = command.env("BAMBOOHOOK__STORE__URL", store).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
+        stdout(&output)
+    };
+    run(&["store", "copy", "--from", &from, "--to", &to], "sqlite://unused.db");
+    run(&["store", "check"], &to);
+    run(&["store", "migrate"], &to);
+    assert_eq!(run(&["events", "list"], &to).lines().count(), 9);
+    assert_eq!(run(&["directory", "users"], &to), run(&["directory", "users"], &from));
 }
 
 #[tokio::test(flavor = "multi_thread")]
