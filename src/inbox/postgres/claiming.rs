@@ -86,7 +86,7 @@ pub(super) async fn recover(client: &mut Object, now: Timestamp) -> Result<u64, 
     let recovered = transaction
         .query(
             "UPDATE deliveries SET state = 0, next_attempt_at = $1, lease_until = NULL
-             WHERE state = 1 AND lease_until <= $1
+             WHERE lease_until <= $1
              RETURNING handler, subject_key",
             &[&now.as_millisecond()],
         )

@@ -42,10 +42,10 @@ use crate::inbox::postgres::url::Server;
 /// How long someone waits for a connection that others have.
 const POOL_PATIENCE: Duration = Duration::from_secs(5);
 
-/// A service's statements are right by index, whatever the tables hold. What the planner remembers of a table
-/// that was empty a minute ago would have it read the whole of it for each commit.
+/// A service's statements are right by index and in the order in which they join, whatever the tables hold. What
+/// the planner remembers of a table that was empty a minute ago would have it read the whole of it for each commit.
 const BY_INDEX: &str = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off \
-     -c enable_bitmapscan=off -c plan_cache_mode=force_generic_plan -c jit=off";
+     -c enable_bitmapscan=off -c join_collapse_limit=1 -c from_collapse_limit=1 -c plan_cache_mode=force_generic_plan -c jit=off";
 
 /// The half of a connection that has to be polled, and that notifications come from.
 pub(super) type Connection =

@@ -31,16 +31,18 @@ statements! {
         JOIN duplicate_keys AS held USING (endpoint, signed_at, mac)
         LEFT JOIN events ON events.sequence = held.sequence";
 
-    /// Records by id, and live ones by name; one may come twice.
+    /// Records by id, and live ones by name; one may come twice. What is compared by `IS NOT DISTINCT FROM` is
+    /// looked up in no index: without statistics, the primary key's first columns would seem as good as the name.
     records: "
         SELECT endpoint, kind, id, name, disabled, deleted, attributes, changed_at
         FROM unnest($1::text[], $2::text[], $3::text[]) AS asked (endpoint, kind, id)
         JOIN directory USING (endpoint, kind, id)
         UNION ALL
         SELECT endpoint, kind, id, name, disabled, deleted, attributes, changed_at
-        FROM unnest($4::text[], $5::text[], $6::text[]) AS asked (endpoint, kind, name_key)
-        JOIN directory USING (endpoint, kind, name_key)
-        WHERE NOT deleted AND name_key IS NOT NULL";
+        FROM unnest($4::text[], $5::text[], $6::text[]) AS asked (of_endpoint, of_kind, name_key)
+        JOIN directory USING (name_key)
+        WHERE endpoint IS NOT DISTINCT FROM of_endpoint AND kind IS NOT DISTINCT FROM of_kind
+          AND NOT deleted AND name_key IS NOT NULL";
 
     /// The next places in the order of arrival.
     places: "SELECT nextval('events_sequence_seq') FROM generate_series(1, $1::bigint)";
@@ -123,17 +125,19 @@ statements! {
     /// One delivery that ran has ended, so its subject's next one may go. Not where the lease had been lost
     /// and someone else's attempt runs.
     admit_next: "
-        UPDATE deliveries AS it SET next_attempt_at = freed.now
-        FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[]) AS freed (sequence, handler, subject_key, now)
-        JOIN deliveries AS ended
-          ON ended.sequence = freed.sequence AND ended.handler = freed.handler AND ended.state <> 1
-        CROSS JOIN LATERAL (
-            SELECT sequence FROM deliveries AS oldest
-            WHERE oldest.handler = freed.handler AND oldest.subject_key = freed.subject_key
-              AND oldest.state <= 1
-            ORDER BY oldest.sequence LIMIT 1
-        ) AS first
-        WHERE it.sequence = first.sequence AND it.handler = freed.handler
+        WITH oldest AS MATERIALIZED (
+            SELECT freed.handler, freed.now, (
+                SELECT it.sequence FROM deliveries AS it
+                WHERE it.handler = freed.handler AND it.subject_key = freed.subject_key AND it.state <= 1
+                ORDER BY it.sequence LIMIT 1
+            ) AS sequence
+            FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[]) AS freed (sequence, handler, subject_key, now)
+            JOIN deliveries AS ended ON ended.sequence = freed.sequence AND ended.handler = freed.handler
+            WHERE ended.state <> 1
+        )
+        UPDATE deliveries AS it SET next_attempt_at = oldest.now
+        FROM oldest
+        WHERE it.sequence = oldest.sequence AND it.handler = oldest.handler
           AND it.state = 0 AND it.next_attempt_at IS NULL";
 
     /// What has to wait again gives way to an older one that was asked for meanwhile.

@@ -100,7 +100,6 @@ fn cell(kind: Kind, value: Value) -> Option<Cell> {
         (_, Value::Null) => Cell::Null,
         (_, Value::Integer(number)) => Cell::Number(number),
         (Kind::Bytes, Value::Text(text)) => Cell::Bytes(text.into_bytes()),
-        // As the new store writes it from then on.
         (_, Value::Text(text)) => Cell::Text(text),
         (Kind::Id, Value::Blob(bytes)) => Cell::Id(Uuid::from_slice(&bytes).ok()?),
         (_, Value::Blob(bytes)) => Cell::Bytes(bytes),

@@ -58,7 +58,7 @@ CREATE INDEX deliveries_of_subject ON deliveries (handler, subject_key, sequence
     WHERE state <= 1 AND subject_key IS NOT NULL;
 
 CREATE INDEX deliveries_leased ON deliveries (lease_until)
-    WHERE state = 1;
+    WHERE lease_until IS NOT NULL;
 
 -- What IDaaS said of the user that an event names, asked once per event.
 CREATE TABLE details (
@@ -87,7 +87,7 @@ CREATE TABLE directory (
     PRIMARY KEY (endpoint, kind, id)
 );
 
-CREATE UNIQUE INDEX directory_by_name ON directory (endpoint, kind, name_key)
+CREATE UNIQUE INDEX directory_by_name ON directory (name_key, endpoint, kind)
     WHERE NOT deleted AND name_key IS NOT NULL;
 
 -- The text of an attribute, or null where the database cannot read the object: one such record must not
