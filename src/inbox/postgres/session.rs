@@ -51,17 +51,12 @@ impl Session {
     ///
     /// Each statement is sent when it is first polled, so they go in the order in which they stand here,
     /// without waiting for the answers of those before.
-    pub(super) async fn begin(
-        &self,
-        process: Uuid,
-        doubts: &[Doubt],
-        asked: &Asked<'_>,
-    ) -> Result<Found, Error> {
+    pub(super) async fn begin(&self, doubts: &[Doubt], asked: &Asked<'_>) -> Result<Found, Error> {
         let (_begun, _turn, _marked, keys, records, places) = tokio::try_join!(
             biased;
             self.client.batch_execute(BEGIN),
             self.client.query(&self.statements.take_turn, &[&TURN]),
-            self.mark_unanswered(process, doubts),
+            self.mark_unanswered(doubts),
             self.held_keys(asked),
             self.records(asked),
             self.places(asked),
@@ -101,17 +96,12 @@ impl Session {
         Ok(ended.iter().map(|row| row.get(0)).collect())
     }
 
-    /// Gives back what this process had reserved.
-    pub(super) async fn release_own(&self, process: Uuid) -> Result<(), Error> {
-        self.run(&self.statements.free_keys_of_holder, false, vec![&process]).await
-    }
-
-    async fn mark_unanswered(&self, process: Uuid, doubts: &[Doubt]) -> Result<(), Error> {
+    async fn mark_unanswered(&self, doubts: &[Doubt]) -> Result<(), Error> {
         let endpoints: Vec<&str> = doubts.iter().map(|it| &*it.endpoint).collect();
         let signed_at: Vec<i64> = doubts.iter().map(|it| it.key.signed_at).collect();
         let macs: Vec<&[u8]> = doubts.iter().map(|it| &it.key.mac[..]).collect();
         let ids: Vec<Uuid> = doubts.iter().map(|it| it.id).collect();
-        let parameters: Parameters<'_> = vec![&endpoints, &signed_at, &macs, &ids, &process];
+        let parameters: Parameters<'_> = vec![&endpoints, &signed_at, &macs, &ids];
         self.run(&self.statements.mark_unanswered, doubts.is_empty(), parameters).await
     }
 

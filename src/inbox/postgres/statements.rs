@@ -25,7 +25,7 @@ statements! {
 
     /// Who holds these duplicate keys, with what became of their events.
     held_keys: "
-        SELECT asked.place, held.kept_until, held.sequence, held.holder IS NOT NULL, events.id, events.subject, events.reply
+        SELECT asked.place, held.kept_until, held.sequence, held.unanswered, events.id, events.subject, events.reply
         FROM unnest($1::text[], $2::bigint[], $3::bytea[])
              WITH ORDINALITY AS asked (endpoint, signed_at, mac, place)
         JOIN duplicate_keys AS held USING (endpoint, signed_at, mac)
@@ -48,10 +48,10 @@ statements! {
     places: "SELECT nextval('events_sequence_seq') FROM generate_series(1, $1::bigint)";
 
     hold_keys: "
-        INSERT INTO duplicate_keys (endpoint, signed_at, mac, kept_until, sequence, holder)
-        SELECT * FROM unnest($1::text[], $2::bigint[], $3::bytea[], $4::bigint[], $5::bigint[], $6::uuid[])
+        INSERT INTO duplicate_keys (endpoint, signed_at, mac, kept_until, sequence)
+        SELECT * FROM unnest($1::text[], $2::bigint[], $3::bytea[], $4::bigint[], $5::bigint[])
         ON CONFLICT (endpoint, signed_at, mac) DO UPDATE
-        SET kept_until = excluded.kept_until, sequence = excluded.sequence, holder = excluded.holder";
+        SET kept_until = excluded.kept_until, sequence = excluded.sequence, unanswered = false";
 
     free_keys: "
         DELETE FROM duplicate_keys AS held
@@ -59,12 +59,10 @@ statements! {
         WHERE (held.endpoint, held.signed_at, held.mac) = (freed.endpoint, freed.signed_at, freed.mac)
           AND held.sequence IS NULL";
 
-    free_keys_of_holder: "DELETE FROM duplicate_keys WHERE sequence IS NULL AND holder = $1";
-
     /// Marks the keys of events whose commit got no answer, so that nobody was told that they are stored: the
     /// same request is then no duplicate.
     mark_unanswered: "
-        UPDATE duplicate_keys AS held SET holder = $5
+        UPDATE duplicate_keys AS held SET unanswered = true
         FROM unnest($1::text[], $2::bigint[], $3::bytea[], $4::uuid[]) AS doubted (endpoint, signed_at, mac, id)
         JOIN events ON events.id = doubted.id
         WHERE (held.endpoint, held.signed_at, held.mac) = (doubted.endpoint, doubted.signed_at, doubted.mac)

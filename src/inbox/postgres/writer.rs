@@ -1,5 +1,6 @@
 //! The one task that writes: gathers what waits in this process, commits once, answers all. Never waits for company.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ use crate::inbox::Reservation;
 use crate::inbox::Reserved;
 use crate::inbox::postgres::batch::Asked;
 use crate::inbox::postgres::batch::Batch;
+use crate::inbox::postgres::batch::KeyOf;
+use crate::inbox::postgres::batch::key_of;
 use crate::inbox::postgres::failure::cause_text;
 use crate::inbox::postgres::failure::while_running;
 use crate::inbox::postgres::session::Session;
@@ -95,6 +98,8 @@ pub(super) struct Writer {
     arrivals: watch::Sender<u64>,
     session: Option<Session>,
     doubts: Vec<Doubt>,
+    /// For inline handlers of this process.
+    reserved: HashSet<KeyOf>,
 }
 
 /// Why a commit failed.
@@ -125,8 +130,14 @@ impl Writer {
         let session = Session::open(&options).await?;
         let (jobs, queue) = mpsc::channel(QUEUE);
         let (end, ended) = watch::channel(false);
-        let writer =
-            Self { options, process, arrivals, session: Some(session), doubts: Vec::new() };
+        let writer = Self {
+            options,
+            process,
+            arrivals,
+            session: Some(session),
+            doubts: Vec::new(),
+            reserved: HashSet::new(),
+        };
         tokio::spawn(async move {
             writer.run(queue).await;
             end.send_replace(true);
@@ -151,7 +162,15 @@ impl Writer {
             }
             self.write(std::mem::take(&mut batch)).await;
         }
-        self.release_own().await;
+        // What this process had reserved is free for the others.
+        let release = |(endpoint, signed_at, mac)| {
+            let key = DuplicateKey { signed_at, mac, kept_until: Timestamp::MIN };
+            Job { request: Request::Release(endpoint, key), reply: oneshot::channel().0 }
+        };
+        let reserved: Vec<Job> = self.reserved.drain().map(release).collect();
+        if !reserved.is_empty() {
+            self.write(reserved).await;
+        }
     }
 
     /// Refuses what is asked meanwhile. `false`: nobody can ask any more.
@@ -204,6 +223,7 @@ impl Writer {
                 self.doubts.clear();
                 let freed = done.iter().any(Done::frees_deliveries);
                 for (job, done) in jobs.into_iter().zip(done) {
+                    self.note_reserved(&job.request, &done);
                     answer(job.reply, Ok(done));
                 }
                 if freed {
@@ -220,6 +240,21 @@ impl Writer {
                 }
             }
             Err(failure) => self.fail(jobs, &failure),
+        }
+    }
+
+    fn note_reserved(&mut self, request: &Request, done: &Done) {
+        match (request, done) {
+            (Request::Reserve(it), Done::Reserved(Reserved::Yours { .. })) => {
+                self.reserved.insert(key_of(&it.endpoint, &it.duplicate_key));
+            }
+            (Request::Accept(it), Done::Accepted(Acceptance::Stored(_))) if it.reserved => {
+                self.reserved.remove(&key_of(&it.endpoint, &it.duplicate_key));
+            }
+            (Request::Release(endpoint, key), _) => {
+                self.reserved.remove(&key_of(endpoint, key));
+            }
+            _ => {}
         }
     }
 
@@ -262,11 +297,9 @@ impl Writer {
     /// One transaction in two flights: what has to be known, then what is written.
     async fn commit(&self, session: &Session, jobs: &[Job]) -> Result<Vec<Done>, Failure> {
         let asked = Asked::of(jobs);
-        let found = session
-            .begin(self.process, &self.doubts, &asked)
-            .await
-            .map_err(|cause| Failure::of(cause, false))?;
-        let mut batch = Batch::new(self.process, found);
+        let found =
+            session.begin(&self.doubts, &asked).await.map_err(|cause| Failure::of(cause, false))?;
+        let mut batch = Batch::new(found);
         let mut done: Vec<Done> = jobs.iter().map(|job| batch.perform(&job.request)).collect();
         let (writes, records) = batch.into_writes();
         // The other processes have to look for deliveries.
@@ -277,18 +310,6 @@ impl Writer {
             .map_err(|cause| Failure::of(cause, true))?;
         Finishes::tell(&held, &mut done);
         Ok(done)
-    }
-
-    /// What this process had reserved is free for the others.
-    async fn release_own(&mut self) {
-        if let Some(session) = &self.session
-            && let Err(error) = session.release_own(self.process).await
-        {
-            tracing::warn!(
-                error = cause_text(&error),
-                "reservations of this process end by their time"
-            );
-        }
     }
 }
 

@@ -76,7 +76,6 @@ columns! {
         mac: &'a [u8],
         kept_until: i64,
         sequence: Option<i64>,
-        holder: Option<Uuid>,
     }
 
     FreedRows<'a> {
@@ -138,7 +137,7 @@ pub(super) struct Writes<'a> {
 
 /// What becomes of a duplicate key in the end.
 pub(super) enum KeyWrite {
-    Hold { kept_until: i64, sequence: Option<i64>, holder: Option<Uuid> },
+    Hold { kept_until: i64, sequence: Option<i64> },
     Free,
 }
 
@@ -211,13 +210,12 @@ impl<'a> Writes<'a> {
     pub(super) fn held_keys(&self) -> HeldRows<'_> {
         let mut rows = HeldRows::default();
         for ((endpoint, signed_at, mac), write) in &self.keys {
-            if let KeyWrite::Hold { kept_until, sequence, holder } = write {
+            if let KeyWrite::Hold { kept_until, sequence } = write {
                 rows.endpoint.push(endpoint);
                 rows.signed_at.push(*signed_at);
                 rows.mac.push(mac);
                 rows.kept_until.push(*kept_until);
                 rows.sequence.push(*sequence);
-                rows.holder.push(*holder);
             }
         }
         rows

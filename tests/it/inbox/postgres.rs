@@ -360,3 +360,50 @@ async fn subjects_of_any_length_have_their_order() {
     }
     assert_eq!(claim(&inbox, 0).await.len(), 1);
 }
+
+/// Without statistics, as in its first minute, the database has no idea which index is the good one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_store_reads_no_more_than_it_is_asked_for() {
+    const EVENTS: i64 = 2000;
+    let Some(database) = Database::create().await else { return };
+    let place = PostgresDatabase(database);
+    let inbox = place.open(at(0)).await;
+    let client = place.0.client().await;
+    for table in ["events", "deliveries", "duplicate_keys", "directory", "details"] {
+        let keep = format!("ALTER TABLE {table} SET (autovacuum_enabled = false)");
+        client.batch_execute(&keep).await.unwrap();
+    }
+    for round in 0..EVENTS / 200 {
+        let accepts: JoinSet<_> = (0..200)
+            .map(|number| {
+                let inbox = Arc::clone(&inbox);
+                let name = format!("user-{}", (round * 200 + number) % 500);
+                async move { store(&inbox, create(&name)).await }
+            })
+            .collect();
+        accepts.join_all().await;
+    }
+    let mut done = 0;
+    while done < EVENTS {
+        let claimed = claim_some(&inbox, 32).await;
+        done += i64::try_from(claimed.len()).unwrap();
+        for delivery in claimed {
+            assert!(finish(&inbox, &delivery, 1, Outcome::Done).await);
+        }
+    }
+    inbox.close().await;
+    let rows = async |sql: &str| client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0);
+    let scanned = "SELECT coalesce(sum(seq_tup_read), 0)::bigint FROM pg_stat_user_tables";
+    let looked_up = "SELECT coalesce(sum(idx_tup_read), 0)::bigint FROM pg_stat_user_indexes";
+    // They are written down when connections end.
+    eventually("the counts are there", async || (rows(looked_up).await > EVENTS).then_some(()))
+        .await;
+    let (scanned, looked_up) = (rows(scanned).await, rows(looked_up).await);
+    assert_eq!(scanned, 0, "rows were read without an index");
+    assert!(looked_up < 50 * EVENTS, "{looked_up} entries were read for {EVENTS} events");
+}
+
+async fn claim_some(inbox: &Arc<dyn Inbox>, most: usize) -> Vec<Delivery> {
+    let ask = Claim { handler: "a".into(), most, now: at(1), lease: LEASE };
+    inbox.claim(ask).await.unwrap().deliveries
+}
