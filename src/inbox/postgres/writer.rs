@@ -81,11 +81,35 @@ pub(super) struct Job {
     pub(super) reply: oneshot::Sender<Result<Done, InboxError>>,
 }
 
-/// An accepted event whose commit got no answer.
+/// A key whose taking got no answer, so that whoever asked for it was told to ask again.
 pub(super) struct Doubt {
     pub(super) endpoint: Arc<str>,
     pub(super) key: DuplicateKey,
-    pub(super) id: Uuid,
+    pub(super) of: Doubted,
+}
+
+pub(super) enum Doubted {
+    /// Accepted with this id.
+    Event(Uuid),
+    /// To this moment, which tells it from another one of the same key that was answered.
+    Reservation { until: Timestamp },
+}
+
+impl Doubt {
+    fn about(request: &Request) -> Option<Self> {
+        let (endpoint, key, of) = match request {
+            Request::Accept(event) => {
+                (&event.endpoint, event.duplicate_key, Doubted::Event(event.id))
+            }
+            Request::Reserve(reservation) => {
+                let until = reservation.until;
+                let of = Doubted::Reservation { until };
+                (&reservation.endpoint, reservation.duplicate_key, of)
+            }
+            _ => return None,
+        };
+        Some(Self { endpoint: Arc::clone(endpoint), key, of })
+    }
 }
 
 pub(super) struct Writer {
@@ -176,6 +200,10 @@ impl Writer {
                     self.session = Some(session);
                     if !self.doubts.is_empty() {
                         self.write(Vec::new()).await;
+                        // What can be reached and takes nothing is not asked again at once.
+                        if self.session.is_none() {
+                            tokio::time::sleep(PAUSE).await;
+                        }
                     }
                     return true;
                 }
@@ -215,20 +243,26 @@ impl Writer {
             Err(Failure::Refused(cause))
                 if jobs.len() > 1 && while_running(&cause) == InboxError::Failed =>
             {
-                for job in jobs {
-                    Box::pin(self.write_alone(job)).await;
-                }
+                Box::pin(self.write_each(jobs)).await;
             }
             Err(failure) => self.fail(jobs, &failure),
         }
     }
 
-    /// On a connection of its own: the one before was left in the middle of a transaction.
-    async fn write_alone(&mut self, job: Job) {
-        if self.session.is_none() {
-            self.session = Session::open(&self.options).await.ok();
+    /// After a failure on another connection: the one before was left in the middle of a transaction. Where the
+    /// database has gone away meanwhile, nobody waits for more than one attempt to reach it.
+    async fn write_each(&mut self, jobs: Vec<Job>) {
+        let mut jobs = jobs.into_iter();
+        while let Some(job) = jobs.next() {
+            if self.session.is_none() {
+                self.session = Session::open(&self.options).await.ok();
+            }
+            let away = self.session.is_none();
+            self.write(vec![job]).await;
+            if away {
+                return refuse(jobs.collect(), InboxError::Unreachable);
+            }
         }
-        self.write(vec![job]).await;
     }
 
     fn fail(&mut self, jobs: Vec<Job>, failure: &Failure) {
@@ -247,14 +281,7 @@ impl Writer {
             "the store did not commit; nothing of it was acknowledged"
         );
         if matches!(failure, Failure::Lost { doubtful: true, .. }) {
-            self.doubts.extend(jobs.iter().filter_map(|job| match &job.request {
-                Request::Accept(event) => Some(Doubt {
-                    endpoint: Arc::clone(&event.endpoint),
-                    key: event.duplicate_key,
-                    id: event.id,
-                }),
-                _ => None,
-            }));
+            self.doubts.extend(jobs.iter().filter_map(|job| Doubt::about(&job.request)));
         }
         refuse(jobs, error);
     }
