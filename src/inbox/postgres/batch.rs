@@ -104,6 +104,7 @@ pub(super) struct Found {
 }
 
 pub(super) struct Batch<'a> {
+    process: Uuid,
     keys: HashMap<KeyOf, Held>,
     records: Records,
     places: std::vec::IntoIter<i64>,
@@ -113,8 +114,9 @@ pub(super) struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn new(found: Found) -> Self {
+    pub(super) fn new(process: Uuid, found: Found) -> Self {
         Self {
+            process,
             keys: found.keys,
             records: found.records,
             places: found.places.into_iter(),
@@ -255,7 +257,9 @@ impl<'a> Batch<'a> {
     /// Takes the key, also from a holder whose time is over.
     fn hold(&mut self, key: KeyOf, kept_until: Timestamp, sequence: Option<i64>, holder: Holder) {
         let kept_until = kept_until.as_millisecond();
-        let write = KeyWrite::Hold { kept_until, sequence };
+        // What an event has is nobody's to give back.
+        let process = sequence.is_none().then_some(self.process);
+        let write = KeyWrite::Hold { kept_until, sequence, holder: process };
         self.writes.keys.insert(key.clone(), write);
         self.keys.insert(key, Held { kept_until, holder });
     }

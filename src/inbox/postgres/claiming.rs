@@ -21,7 +21,7 @@ use crate::inbox::postgres::turn::take_turn;
 const PRUNED_AT_ONCE: i64 = 500;
 
 /// One statement, hence one transaction; without the turn, since it only takes what is due, and passes over
-/// what another process takes at this moment.
+/// what another process takes at this moment. By index whatever the tables hold, as `statements` says.
 pub(super) async fn claim(client: &Object, claim: &Claim) -> Result<Claimed, Error> {
     let now = claim.now.as_millisecond();
     let lease = i64::try_from(claim.lease.as_millis()).unwrap_or(i64::MAX);
@@ -29,7 +29,7 @@ pub(super) async fn claim(client: &Object, claim: &Claim) -> Result<Claimed, Err
     let take = client
         .prepare_cached(&format!(
             "WITH due AS MATERIALIZED (
-                 SELECT sequence, next_attempt_at FROM deliveries
+                 SELECT ctid, next_attempt_at FROM deliveries
                  WHERE handler = $1 AND state = 0 AND next_attempt_at <= $2
                  ORDER BY next_attempt_at, sequence
                  LIMIT $3
@@ -37,13 +37,17 @@ pub(super) async fn claim(client: &Object, claim: &Claim) -> Result<Claimed, Err
              ), taken AS (
                  UPDATE deliveries AS it
                  SET state = 1, attempts = it.attempts + 1, next_attempt_at = NULL, lease_until = $4
-                 FROM due WHERE it.sequence = due.sequence AND it.handler = $1
+                 FROM due WHERE it.ctid = due.ctid
                  RETURNING it.sequence, it.attempts, it.subject_key, due.next_attempt_at
              )
              SELECT {EVENT_COLUMNS}, taken.sequence, taken.attempts, taken.subject_key
              FROM taken
-             JOIN events ON events.sequence = taken.sequence
-             LEFT JOIN details ON details.sequence = taken.sequence
+             CROSS JOIN LATERAL (
+                 SELECT * FROM events AS it WHERE it.sequence = taken.sequence OFFSET 0
+             ) AS events
+             LEFT JOIN LATERAL (
+                 SELECT * FROM details AS it WHERE it.sequence = taken.sequence OFFSET 0
+             ) AS details ON TRUE
              ORDER BY taken.next_attempt_at, taken.sequence"
         ))
         .await?;
@@ -115,10 +119,9 @@ pub(super) async fn prune(
     let keys = transaction
         .execute(
             "DELETE FROM duplicate_keys
-             WHERE (endpoint, signed_at, mac) IN (
-                 SELECT endpoint, signed_at, mac FROM duplicate_keys
-                 WHERE kept_until < $1 ORDER BY kept_until LIMIT $2
-             )",
+             WHERE ctid = ANY (ARRAY(
+                 SELECT ctid FROM duplicate_keys WHERE kept_until < $1 ORDER BY kept_until LIMIT $2
+             ))",
             &[&now.as_millisecond(), &PRUNED_AT_ONCE],
         )
         .await?;

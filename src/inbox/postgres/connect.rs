@@ -81,7 +81,7 @@ impl PostgresOptions {
         let options = format!(
             "-c statement_timeout={limit} -c lock_timeout={limit} \
              -c idle_in_transaction_session_timeout={limit} -c client_min_messages=warning \
-             -c default_transaction_isolation=read\\ committed"
+             -c default_transaction_isolation=read\\ committed -c default_transaction_read_only=off"
         );
         let mut url = url::parse(url, &options)?;
         if let Some(password) = password {

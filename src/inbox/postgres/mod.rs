@@ -122,7 +122,8 @@ impl PostgresInbox {
 
     fn jobs(&self) -> Result<mpsc::Sender<Job>, InboxError> {
         let jobs = self.jobs.read().map_err(|_poisoned| InboxError::Closed)?;
-        jobs.clone().ok_or(InboxError::Closed)
+        // Closed without `close` where the writer has ended by itself: then nobody is to take this for a store.
+        jobs.clone().filter(|it| !it.is_closed()).ok_or(InboxError::Closed)
     }
 
     /// Fails where the queue is full: for what a request waits for.

@@ -22,8 +22,10 @@ use crate::inbox::postgres::records::Records;
 use crate::inbox::postgres::statements::Statements;
 use crate::inbox::postgres::turn::TURN;
 use crate::inbox::postgres::writer::Doubt;
+use crate::inbox::postgres::writer::Doubted;
 use crate::inbox::postgres::writes::Parameters;
 use crate::inbox::postgres::writes::Writes;
+use crate::inbox::postgres::writes::columns;
 
 /// Each statement sees what was committed before it, also what was while the turn was waited for; whatever else
 /// the database has for its default.
@@ -32,6 +34,22 @@ const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
 /// A commit that has not reached the disk is none. Stricter settings, which wait for standbys too, stay.
 const DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', false)
      WHERE current_setting('synchronous_commit') = 'off'";
+
+columns! {
+    DoubtedEvents<'a> {
+        endpoint: &'a str,
+        signed_at: i64,
+        mac: &'a [u8],
+        id: Uuid,
+    }
+
+    DoubtedReservations<'a> {
+        endpoint: &'a str,
+        signed_at: i64,
+        mac: &'a [u8],
+        until: i64,
+    }
+}
 
 /// Dropped in the middle of a transaction, it ends the connection and so the transaction.
 pub(super) struct Session {
@@ -51,12 +69,18 @@ impl Session {
     ///
     /// Each statement is sent when it is first polled, so they go in the order in which they stand here,
     /// without waiting for the answers of those before.
-    pub(super) async fn begin(&self, doubts: &[Doubt], asked: &Asked<'_>) -> Result<Found, Error> {
-        let (_begun, _turn, _marked, keys, records, places) = tokio::try_join!(
+    pub(super) async fn begin(
+        &self,
+        process: Uuid,
+        doubts: &[Doubt],
+        asked: &Asked<'_>,
+    ) -> Result<Found, Error> {
+        let (_begun, _turn, _marked, _freed, keys, records, places) = tokio::try_join!(
             biased;
             self.client.batch_execute(BEGIN),
             self.client.query(&self.statements.take_turn, &[&TURN]),
-            self.mark_unanswered(doubts),
+            self.mark_unanswered(process, doubts),
+            self.free_unanswered(process, doubts),
             self.held_keys(asked),
             self.records(asked),
             self.places(asked),
@@ -96,13 +120,39 @@ impl Session {
         Ok(ended.iter().map(|row| row.get(0)).collect())
     }
 
-    async fn mark_unanswered(&self, doubts: &[Doubt]) -> Result<(), Error> {
-        let endpoints: Vec<&str> = doubts.iter().map(|it| &*it.endpoint).collect();
-        let signed_at: Vec<i64> = doubts.iter().map(|it| it.key.signed_at).collect();
-        let macs: Vec<&[u8]> = doubts.iter().map(|it| &it.key.mac[..]).collect();
-        let ids: Vec<Uuid> = doubts.iter().map(|it| it.id).collect();
-        let parameters: Parameters<'_> = vec![&endpoints, &signed_at, &macs, &ids];
-        self.run(&self.statements.mark_unanswered, doubts.is_empty(), parameters).await
+    /// Usable again after a statement was refused; `None` where the connection is gone too.
+    pub(super) async fn rolled_back(self) -> Option<Self> {
+        self.client.batch_execute("ROLLBACK").await.ok().map(|()| self)
+    }
+
+    async fn mark_unanswered(&self, process: Uuid, doubts: &[Doubt]) -> Result<(), Error> {
+        let mut rows = DoubtedEvents::default();
+        for Doubt { endpoint, key, of } in doubts {
+            if let Doubted::Event(id) = of {
+                rows.endpoint.push(endpoint);
+                rows.signed_at.push(key.signed_at);
+                rows.mac.push(&key.mac);
+                rows.id.push(*id);
+            }
+        }
+        let mut parameters = rows.parameters();
+        parameters.push(&process);
+        self.run(&self.statements.mark_unanswered, rows.is_empty(), parameters).await
+    }
+
+    async fn free_unanswered(&self, process: Uuid, doubts: &[Doubt]) -> Result<(), Error> {
+        let mut rows = DoubtedReservations::default();
+        for Doubt { endpoint, key, of } in doubts {
+            if let Doubted::Reservation { until } = of {
+                rows.endpoint.push(endpoint);
+                rows.signed_at.push(key.signed_at);
+                rows.mac.push(&key.mac);
+                rows.until.push(until.as_millisecond());
+            }
+        }
+        let mut parameters = rows.parameters();
+        parameters.push(&process);
+        self.run(&self.statements.free_unanswered, rows.is_empty(), parameters).await
     }
 
     async fn held_keys(&self, asked: &Asked<'_>) -> Result<HashMap<KeyOf, Held>, Error> {

@@ -1,4 +1,9 @@
 //! Every statement of a commit, right by index whatever the tables hold. Decides nothing about what is written.
+//!
+//! Rows are looked up in a subquery with `OFFSET 0`, which is planned by itself: joined freely, a table that was
+//! nearly empty when it was last analysed would be read as a whole for each commit, however much it has come to
+//! hold. What is found is changed by its `ctid`: in the turn nobody moves it, and what a claim has taken meanwhile
+//! is passed over.
 
 use tokio_postgres::Client;
 use tokio_postgres::Error;
@@ -25,48 +30,82 @@ statements! {
 
     /// Who holds these duplicate keys, with what became of their events.
     held_keys: "
-        SELECT asked.place, held.kept_until, held.sequence, held.unanswered, events.id, events.subject, events.reply
+        SELECT asked.place, held.kept_until, held.sequence, held.holder IS NOT NULL, events.id, events.subject, events.reply
         FROM unnest($1::text[], $2::bigint[], $3::bytea[])
              WITH ORDINALITY AS asked (endpoint, signed_at, mac, place)
-        JOIN duplicate_keys AS held USING (endpoint, signed_at, mac)
-        LEFT JOIN events ON events.sequence = held.sequence";
+        CROSS JOIN LATERAL (
+            SELECT kept_until, sequence, holder FROM duplicate_keys AS it
+            WHERE (it.endpoint, it.signed_at, it.mac) = (asked.endpoint, asked.signed_at, asked.mac)
+            OFFSET 0
+        ) AS held
+        LEFT JOIN LATERAL (
+            SELECT id, subject, reply FROM events WHERE events.sequence = held.sequence OFFSET 0
+        ) AS events ON TRUE";
 
     /// Records by id, and live ones by name; one may come twice. What is compared by `IS NOT DISTINCT FROM` is
     /// looked up in no index: without statistics, the primary key's first columns would seem as good as the name.
     records: "
-        SELECT endpoint, kind, id, name, disabled, deleted, attributes, changed_at
+        SELECT found.*
         FROM unnest($1::text[], $2::text[], $3::text[]) AS asked (endpoint, kind, id)
-        JOIN directory USING (endpoint, kind, id)
+        CROSS JOIN LATERAL (
+            SELECT endpoint, kind, id, name, disabled, deleted, attributes, changed_at FROM directory AS it
+            WHERE (it.endpoint, it.kind, it.id) = (asked.endpoint, asked.kind, asked.id)
+            OFFSET 0
+        ) AS found
         UNION ALL
-        SELECT endpoint, kind, id, name, disabled, deleted, attributes, changed_at
-        FROM unnest($4::text[], $5::text[], $6::text[]) AS asked (of_endpoint, of_kind, name_key)
-        JOIN directory USING (name_key)
-        WHERE endpoint IS NOT DISTINCT FROM of_endpoint AND kind IS NOT DISTINCT FROM of_kind
-          AND NOT deleted AND name_key IS NOT NULL";
+        SELECT found.*
+        FROM unnest($4::text[], $5::text[], $6::text[]) AS asked (endpoint, kind, name_key)
+        CROSS JOIN LATERAL (
+            SELECT endpoint, kind, id, name, disabled, deleted, attributes, changed_at FROM directory AS it
+            WHERE it.name_key = asked.name_key AND NOT it.deleted AND it.name_key IS NOT NULL
+              AND it.endpoint IS NOT DISTINCT FROM asked.endpoint AND it.kind IS NOT DISTINCT FROM asked.kind
+            OFFSET 0
+        ) AS found";
 
     /// The next places in the order of arrival.
     places: "SELECT nextval('events_sequence_seq') FROM generate_series(1, $1::bigint)";
 
     hold_keys: "
-        INSERT INTO duplicate_keys (endpoint, signed_at, mac, kept_until, sequence)
-        SELECT * FROM unnest($1::text[], $2::bigint[], $3::bytea[], $4::bigint[], $5::bigint[])
+        INSERT INTO duplicate_keys (endpoint, signed_at, mac, kept_until, sequence, holder)
+        SELECT * FROM unnest($1::text[], $2::bigint[], $3::bytea[], $4::bigint[], $5::bigint[], $6::uuid[])
         ON CONFLICT (endpoint, signed_at, mac) DO UPDATE
-        SET kept_until = excluded.kept_until, sequence = excluded.sequence, unanswered = false";
+        SET kept_until = excluded.kept_until, sequence = excluded.sequence, holder = excluded.holder";
 
     free_keys: "
-        DELETE FROM duplicate_keys AS held
+        DELETE FROM duplicate_keys AS it
         USING unnest($1::text[], $2::bigint[], $3::bytea[]) AS freed (endpoint, signed_at, mac)
-        WHERE (held.endpoint, held.signed_at, held.mac) = (freed.endpoint, freed.signed_at, freed.mac)
-          AND held.sequence IS NULL";
+        CROSS JOIN LATERAL (
+            SELECT ctid, sequence FROM duplicate_keys AS held
+            WHERE (held.endpoint, held.signed_at, held.mac) = (freed.endpoint, freed.signed_at, freed.mac)
+            OFFSET 0
+        ) AS held
+        WHERE it.ctid = held.ctid AND held.sequence IS NULL";
 
     /// Marks the keys of events whose commit got no answer, so that nobody was told that they are stored: the
     /// same request is then no duplicate.
     mark_unanswered: "
-        UPDATE duplicate_keys AS held SET unanswered = true
+        UPDATE duplicate_keys AS it SET holder = $5
         FROM unnest($1::text[], $2::bigint[], $3::bytea[], $4::uuid[]) AS doubted (endpoint, signed_at, mac, id)
-        JOIN events ON events.id = doubted.id
-        WHERE (held.endpoint, held.signed_at, held.mac) = (doubted.endpoint, doubted.signed_at, doubted.mac)
-          AND held.sequence = events.sequence";
+        CROSS JOIN LATERAL (
+            SELECT ctid, sequence FROM duplicate_keys AS held
+            WHERE (held.endpoint, held.signed_at, held.mac) = (doubted.endpoint, doubted.signed_at, doubted.mac)
+            OFFSET 0
+        ) AS held
+        CROSS JOIN LATERAL (
+            SELECT id FROM events WHERE events.sequence = held.sequence OFFSET 0
+        ) AS stored
+        WHERE it.ctid = held.ctid AND stored.id = doubted.id";
+
+    /// Gives back what was reserved by a commit that got no answer: whoever asked for it does not know of it.
+    free_unanswered: "
+        DELETE FROM duplicate_keys AS it
+        USING unnest($1::text[], $2::bigint[], $3::bytea[], $4::bigint[]) AS doubted (endpoint, signed_at, mac, until)
+        CROSS JOIN LATERAL (
+            SELECT ctid, sequence, holder, kept_until FROM duplicate_keys AS held
+            WHERE (held.endpoint, held.signed_at, held.mac) = (doubted.endpoint, doubted.signed_at, doubted.mac)
+            OFFSET 0
+        ) AS held
+        WHERE it.ctid = held.ctid AND held.sequence IS NULL AND held.holder = $5 AND held.kept_until = doubted.until";
 
     insert_events: "
         INSERT INTO events (sequence, id, endpoint, dialect, event, subject, nonce, timestamp,
@@ -89,9 +128,14 @@ statements! {
 
     /// Frees names that change hands within one commit, before they are given to others.
     clear_names: "
-        UPDATE directory SET name_key = NULL
+        UPDATE directory AS it SET name_key = NULL
         FROM unnest($1::text[], $2::text[], $3::text[]) AS renamed (endpoint, kind, id)
-        WHERE (directory.endpoint, directory.kind, directory.id) = (renamed.endpoint, renamed.kind, renamed.id)";
+        CROSS JOIN LATERAL (
+            SELECT ctid FROM directory AS found
+            WHERE (found.endpoint, found.kind, found.id) = (renamed.endpoint, renamed.kind, renamed.id)
+            OFFSET 0
+        ) AS found
+        WHERE it.ctid = found.ctid";
 
     write_records: "
         INSERT INTO directory (endpoint, kind, id, name, name_key, disabled, deleted, attributes,
@@ -116,44 +160,59 @@ statements! {
         FROM unnest($1::bigint[], $2::text[], $3::integer[], $4::smallint[], $5::integer[], $6::bigint[],
                     $7::text[])
              WITH ORDINALITY AS ended (sequence, handler, attempt, state, attempts, next_attempt_at, error, place)
-        WHERE it.sequence = ended.sequence AND it.handler = ended.handler
-          AND it.attempts = ended.attempt AND it.state = 1
+        CROSS JOIN LATERAL (
+            SELECT ctid, attempts, state FROM deliveries AS found
+            WHERE found.sequence = ended.sequence AND found.handler = ended.handler
+            OFFSET 0
+        ) AS found
+        WHERE it.ctid = found.ctid AND found.attempts = ended.attempt AND found.state = 1
         RETURNING ended.place";
 
-    /// One delivery that ran has ended, so its subject's next one may go. Not where the lease had been lost
-    /// and someone else's attempt runs.
+    /// One delivery that ran has ended, so its subject's next one may go. Not where the lease had been lost, so
+    /// that `finish` has not written it in this transaction: another one of the subject may run by now.
     admit_next: "
-        WITH oldest AS MATERIALIZED (
-            SELECT freed.handler, freed.now, (
-                SELECT it.sequence FROM deliveries AS it
-                WHERE it.handler = freed.handler AND it.subject_key = freed.subject_key AND it.state <= 1
-                ORDER BY it.sequence LIMIT 1
-            ) AS sequence
-            FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[]) AS freed (sequence, handler, subject_key, now)
-            JOIN deliveries AS ended ON ended.sequence = freed.sequence AND ended.handler = freed.handler
-            WHERE ended.state <> 1
-        )
-        UPDATE deliveries AS it SET next_attempt_at = oldest.now
-        FROM oldest
-        WHERE it.sequence = oldest.sequence AND it.handler = oldest.handler
-          AND it.state = 0 AND it.next_attempt_at IS NULL";
+        UPDATE deliveries AS it SET next_attempt_at = freed.now
+        FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[]) AS freed (sequence, handler, subject_key, now)
+        CROSS JOIN LATERAL (
+            SELECT xmin FROM deliveries AS ended
+            WHERE ended.sequence = freed.sequence AND ended.handler = freed.handler
+            OFFSET 0
+        ) AS ended
+        CROSS JOIN LATERAL (
+            SELECT ctid, state, next_attempt_at FROM deliveries AS oldest
+            WHERE oldest.handler = freed.handler AND oldest.subject_key = freed.subject_key
+              AND oldest.state <= 1
+            ORDER BY oldest.sequence LIMIT 1
+        ) AS first
+        WHERE it.ctid = first.ctid AND first.state = 0 AND first.next_attempt_at IS NULL
+          AND ended.xmin = pg_current_xact_id()::xid";
 
     /// What has to wait again gives way to an older one that was asked for meanwhile.
     yield_to_older: "
         UPDATE deliveries AS it SET next_attempt_at = NULL
         FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS again (sequence, handler, subject_key)
-        WHERE it.sequence = again.sequence AND it.handler = again.handler AND it.state = 0
+        CROSS JOIN LATERAL (
+            SELECT ctid, state, next_attempt_at FROM deliveries AS found
+            WHERE found.sequence = again.sequence AND found.handler = again.handler
+            OFFSET 0
+        ) AS found
+        WHERE it.ctid = found.ctid AND found.state = 0 AND found.next_attempt_at IS NOT NULL
           AND EXISTS (
               SELECT 1 FROM deliveries AS older
               WHERE older.handler = again.handler AND older.subject_key = again.subject_key
                 AND older.state <= 1 AND older.sequence < again.sequence
+              OFFSET 0
           )";
 
     extend: "
         UPDATE deliveries AS it SET lease_until = held.until
         FROM unnest($1::bigint[], $2::text[], $3::integer[], $4::bigint[]) AS held (sequence, handler, attempt, until)
-        WHERE it.sequence = held.sequence AND it.handler = held.handler
-          AND it.attempts = held.attempt AND it.state = 1";
+        CROSS JOIN LATERAL (
+            SELECT ctid, attempts, state FROM deliveries AS found
+            WHERE found.sequence = held.sequence AND found.handler = held.handler
+            OFFSET 0
+        ) AS found
+        WHERE it.ctid = found.ctid AND found.attempts = held.attempt AND found.state = 1";
 
     notify: "SELECT pg_notify('bamboohook', $1)";
 

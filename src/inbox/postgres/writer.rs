@@ -84,11 +84,35 @@ pub(super) struct Job {
     pub(super) reply: oneshot::Sender<Result<Done, InboxError>>,
 }
 
-/// An accepted event whose commit got no answer.
+/// A key whose taking got no answer, so that whoever asked for it was told to ask again.
 pub(super) struct Doubt {
     pub(super) endpoint: Arc<str>,
     pub(super) key: DuplicateKey,
-    pub(super) id: Uuid,
+    pub(super) of: Doubted,
+}
+
+pub(super) enum Doubted {
+    /// Accepted with this id.
+    Event(Uuid),
+    /// To this moment, which tells it from another one of the same key that was answered.
+    Reservation { until: Timestamp },
+}
+
+impl Doubt {
+    fn about(request: &Request) -> Option<Self> {
+        let (endpoint, key, of) = match request {
+            Request::Accept(event) => {
+                (&event.endpoint, event.duplicate_key, Doubted::Event(event.id))
+            }
+            Request::Reserve(reservation) => {
+                let until = reservation.until;
+                let of = Doubted::Reservation { until };
+                (&reservation.endpoint, reservation.duplicate_key, of)
+            }
+            _ => return None,
+        };
+        Some(Self { endpoint: Arc::clone(endpoint), key, of })
+    }
 }
 
 pub(super) struct Writer {
@@ -195,6 +219,10 @@ impl Writer {
                     self.session = Some(session);
                     if !self.doubts.is_empty() {
                         self.write(Vec::new()).await;
+                        // What can be reached and takes nothing is not asked again at once.
+                        if self.session.is_none() {
+                            tokio::time::sleep(PAUSE).await;
+                        }
                     }
                     return true;
                 }
@@ -230,16 +258,19 @@ impl Writer {
                     self.arrivals.send_modify(|count| *count = count.wrapping_add(1));
                 }
             }
-            // One request that cannot be stored must not take its company with it; but where the store itself
-            // is at fault, trying each would only make all of them wait.
-            Err(Failure::Refused(cause))
-                if jobs.len() > 1 && while_running(&cause) == InboxError::Failed =>
-            {
-                for job in jobs {
-                    Box::pin(self.write_alone(job)).await;
+            Err(failure) => {
+                if let Failure::Refused(cause) = &failure
+                    && while_running(cause) == InboxError::Failed
+                {
+                    self.session = timeout(patience, session.rolled_back()).await.ok().flatten();
+                    // One request that cannot be stored must not take its company with it; but where the store
+                    // itself is at fault, trying each would only make all of them wait.
+                    if jobs.len() > 1 {
+                        return Box::pin(self.write_each(jobs)).await;
+                    }
                 }
+                self.fail(jobs, &failure);
             }
-            Err(failure) => self.fail(jobs, &failure),
         }
     }
 
@@ -258,12 +289,11 @@ impl Writer {
         }
     }
 
-    /// On a connection of its own: the one before was left in the middle of a transaction.
-    async fn write_alone(&mut self, job: Job) {
-        if self.session.is_none() {
-            self.session = Session::open(&self.options).await.ok();
+    /// Where the database goes away meanwhile, nobody waits until it is back.
+    async fn write_each(&mut self, jobs: Vec<Job>) {
+        for job in jobs {
+            self.write(vec![job]).await;
         }
-        self.write(vec![job]).await;
     }
 
     fn fail(&mut self, jobs: Vec<Job>, failure: &Failure) {
@@ -282,14 +312,7 @@ impl Writer {
             "the store did not commit; nothing of it was acknowledged"
         );
         if matches!(failure, Failure::Lost { doubtful: true, .. }) {
-            self.doubts.extend(jobs.iter().filter_map(|job| match &job.request {
-                Request::Accept(event) => Some(Doubt {
-                    endpoint: Arc::clone(&event.endpoint),
-                    key: event.duplicate_key,
-                    id: event.id,
-                }),
-                _ => None,
-            }));
+            self.doubts.extend(jobs.iter().filter_map(|job| Doubt::about(&job.request)));
         }
         refuse(jobs, error);
     }
@@ -297,9 +320,11 @@ impl Writer {
     /// One transaction in two flights: what has to be known, then what is written.
     async fn commit(&self, session: &Session, jobs: &[Job]) -> Result<Vec<Done>, Failure> {
         let asked = Asked::of(jobs);
-        let found =
-            session.begin(&self.doubts, &asked).await.map_err(|cause| Failure::of(cause, false))?;
-        let mut batch = Batch::new(found);
+        let found = session
+            .begin(self.process, &self.doubts, &asked)
+            .await
+            .map_err(|cause| Failure::of(cause, false))?;
+        let mut batch = Batch::new(self.process, found);
         let mut done: Vec<Done> = jobs.iter().map(|job| batch.perform(&job.request)).collect();
         let (writes, records) = batch.into_writes();
         // The other processes have to look for deliveries.

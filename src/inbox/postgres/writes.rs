@@ -76,6 +76,7 @@ columns! {
         mac: &'a [u8],
         kept_until: i64,
         sequence: Option<i64>,
+        holder: Option<Uuid>,
     }
 
     FreedRows<'a> {
@@ -137,7 +138,7 @@ pub(super) struct Writes<'a> {
 
 /// What becomes of a duplicate key in the end.
 pub(super) enum KeyWrite {
-    Hold { kept_until: i64, sequence: Option<i64> },
+    Hold { kept_until: i64, sequence: Option<i64>, holder: Option<Uuid> },
     Free,
 }
 
@@ -210,12 +211,13 @@ impl<'a> Writes<'a> {
     pub(super) fn held_keys(&self) -> HeldRows<'_> {
         let mut rows = HeldRows::default();
         for ((endpoint, signed_at, mac), write) in &self.keys {
-            if let KeyWrite::Hold { kept_until, sequence } = write {
+            if let KeyWrite::Hold { kept_until, sequence, holder } = write {
                 rows.endpoint.push(endpoint);
                 rows.signed_at.push(*signed_at);
                 rows.mac.push(mac);
                 rows.kept_until.push(*kept_until);
                 rows.sequence.push(*sequence);
+                rows.holder.push(*holder);
             }
         }
         rows

@@ -43,7 +43,7 @@ pub(super) fn apply(
     };
     if let Decision::Record { nameless, record, write } = &decision {
         if let Some(nameless) = nameless {
-            take_name(store, endpoint, change.kind, &nameless.id)?;
+            take_name(store, endpoint, change.kind, &nameless.id, now)?;
         }
         match write {
             Write::Nothing => {}
@@ -67,13 +67,14 @@ fn take_name(
     endpoint: &str,
     kind: RecordKind,
     id: &str,
+    now: Timestamp,
 ) -> rusqlite::Result<()> {
     store
         .prepare_cached(
-            "UPDATE directory SET name = NULL, name_key = NULL
+            "UPDATE directory SET name = NULL, name_key = NULL, updated_at = ?4
              WHERE endpoint = ?1 AND kind = ?2 AND id = ?3",
         )?
-        .execute(params![endpoint, kind_text(kind), id])?;
+        .execute(params![endpoint, kind_text(kind), id, now.as_millisecond()])?;
     Ok(())
 }
 

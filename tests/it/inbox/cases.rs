@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::collections::HashSet;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use bamboohook::event::Dialect;
@@ -68,6 +70,31 @@ pub(super) async fn store(inbox: &Arc<dyn Inbox>, event: NewEvent) -> Receipt {
         Acceptance::Stored(receipt) => receipt,
         other => panic!("{other:?}"),
     }
+}
+
+/// Hands in all of them before any is answered, in their order, so that a store may take them for one commit.
+pub(super) async fn accept_at_once(
+    inbox: &Arc<dyn Inbox>,
+    events: Vec<NewEvent>,
+) -> Vec<Result<Acceptance, InboxError>> {
+    let accept = |event| {
+        let accept = Box::pin(inbox.accept(event));
+        (accept, None)
+    };
+    let mut accepts: Vec<_> = events.into_iter().map(accept).collect();
+    poll_fn(|context| {
+        for (accept, result) in &mut accepts {
+            if result.is_none()
+                && let Poll::Ready(ready) = accept.as_mut().poll(context)
+            {
+                *result = Some(ready);
+            }
+        }
+        let all = accepts.iter().all(|(_, result)| result.is_some());
+        if all { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    accepts.into_iter().filter_map(|(_, result)| result).collect()
 }
 
 pub(super) async fn claim(inbox: &Arc<dyn Inbox>, seconds: i64) -> Vec<Delivery> {
@@ -217,6 +244,25 @@ pub(super) async fn events_of_one_subject_come_one_after_another(place: &impl St
     // After everything is done the subject starts anew.
     store(&inbox, named(Some("user-1"), "4")).await;
     assert_eq!(texts(&claim(&inbox, 0).await), ["4"]);
+}
+
+pub(super) async fn events_of_one_moment_and_subject_come_one_after_another(place: &impl Stores) {
+    let inbox = place.open(at(0)).await;
+    let handlers: Vec<Arc<str>> = vec!["a".into(), "b".into()];
+    let of = |number: usize| {
+        let handlers = handlers.clone();
+        NewEvent { handlers, ..named(Some("user-1"), &number.to_string()) }
+    };
+    for acceptance in accept_at_once(&inbox, (0..40).map(of).collect()).await {
+        assert!(matches!(acceptance, Ok(Acceptance::Stored(_))));
+    }
+    for handler in ["a", "b"] {
+        for number in 0..40 {
+            let claimed = claim_for(&inbox, handler, 1000, 0).await;
+            assert_eq!(texts(&claimed), [number.to_string()]);
+            assert!(finish(&inbox, &claimed[0], 0, Outcome::Done).await);
+        }
+    }
 }
 
 pub(super) async fn subjects_handlers_and_endpoints_do_not_wait_for_each_other(

@@ -80,6 +80,7 @@ on_every_store! {
         a_key_is_taken_until_its_time_is_over_and_not_before,
         of_many_concurrent_accepts_of_one_key_exactly_one_stores,
         events_of_one_subject_come_one_after_another,
+        events_of_one_moment_and_subject_come_one_after_another,
         subjects_handlers_and_endpoints_do_not_wait_for_each_other,
         events_without_a_subject_have_no_order,
         a_retry_holds_its_subject_back,
@@ -109,6 +110,7 @@ on_every_store! {
         refusals_among_many_refuse_nobody_else,
         a_reserved_key_runs_until_its_event_is_accepted,
         a_released_key_is_free_again,
+        what_is_released_at_the_moment_of_its_acceptance_stays_accepted,
         a_reservation_ends_with_its_time_and_with_its_process,
         of_many_concurrent_reservations_exactly_one_holds,
         a_reservation_tells_whom_the_event_is_about,
@@ -117,5 +119,7 @@ on_every_store! {
         pruning_takes_reservations_that_are_over,
         deliveries_of_a_new_record_keep_their_order,
         what_idaas_says_of_a_deleted_record_takes_no_name_from_a_live_one,
+        names_that_change_hands_at_one_moment_have_one_holder,
+        a_record_that_loses_its_name_was_changed_then,
     }
 }

@@ -8,12 +8,17 @@ use std::time::Duration;
 use bamboohook::inbox::Acceptance;
 use bamboohook::inbox::Claim;
 use bamboohook::inbox::Delivery;
+use bamboohook::inbox::EventFilter;
 use bamboohook::inbox::Inbox;
 use bamboohook::inbox::InboxError;
 use bamboohook::inbox::NewEvent;
+use bamboohook::inbox::Operator;
 use bamboohook::inbox::Outcome;
 use bamboohook::inbox::PostgresInbox;
+use bamboohook::inbox::PostgresOperator;
 use bamboohook::inbox::PostgresOptions;
+use bamboohook::inbox::Reserved;
+use bamboohook::inbox::State;
 use bamboohook::inbox::Subject;
 use secrecy::SecretString;
 use tokio::io::AsyncReadExt;
@@ -27,6 +32,7 @@ use uuid::Uuid;
 use super::PostgresDatabase;
 use super::Stores;
 use super::cases::LEASE;
+use super::cases::accept_at_once;
 use super::cases::at;
 use super::cases::claim;
 use super::cases::event;
@@ -34,7 +40,9 @@ use super::cases::finish;
 use super::cases::store;
 use super::record_cases::create;
 use super::record_cases::id_of;
+use super::record_cases::reserve;
 use crate::support::postgres::Database;
+use crate::support::postgres::stored;
 use crate::support::wait::eventually;
 
 async fn replicas(place: &PostgresDatabase) -> [Arc<dyn Inbox>; 3] {
@@ -186,6 +194,24 @@ async fn replicas_claim_past_each_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_claim_passes_over_what_another_one_is_about_to_take() {
+    let Some(database) = Database::create().await else { return };
+    let place = PostgresDatabase(database);
+    let inbox = place.open(at(0)).await;
+    let (taken, free) = (event(None), event(None));
+    store(&inbox, taken.clone()).await;
+    store(&inbox, free.clone()).await;
+    let mut client = place.0.client().await;
+    let taking = client.transaction().await.unwrap();
+    let oldest = "SELECT FROM deliveries ORDER BY sequence LIMIT 1 FOR UPDATE";
+    taking.query(oldest, &[]).await.unwrap();
+    let claimed = claim(&inbox, 0).await;
+    assert_eq!(claimed.iter().map(|it| it.event.id).collect::<Vec<_>>(), [free.id]);
+    taking.rollback().await.unwrap();
+    assert_eq!(claim(&inbox, 0).await[0].event.id, taken.id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_one_replica_stores_and_finishes_wakes_the_others() {
     let Some(database) = Database::create().await else { return };
     let place = PostgresDatabase(database);
@@ -221,6 +247,72 @@ async fn a_late_end_at_one_replica_does_not_touch_the_attempt_of_another() {
     assert!(!finish(&first, &lost[0], 31, Outcome::Done).await);
     assert!(claim(&first, 31).await.is_empty(), "the second one still runs");
     assert_eq!(first.recover(at(60)).await.unwrap(), 1, "a lost lease was not extended");
+}
+
+/// Of one subject the first event's delivery is dead, the second's was lost to another replica that has ended it,
+/// and the third's runs there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_end_lets_nothing_overtake_what_runs() {
+    let Some(database) = Database::create().await else { return };
+    let place = PostgresDatabase(database);
+    let [first, second, _] = replicas(&place).await;
+    for _ in 0..3 {
+        store(&first, event(Some("user-1"))).await;
+    }
+    let oldest = claim(&first, 0).await;
+    let dead = Outcome::Dead { error: "HTTP 500".to_owned() };
+    assert!(finish(&first, &oldest[0], 0, dead).await);
+    let lost = claim(&first, 0).await;
+    assert_eq!(second.recover(at(30)).await.unwrap(), 1);
+    let taken = claim(&second, 30).await;
+    assert_eq!(taken[0].key.sequence, lost[0].key.sequence);
+    assert!(finish(&second, &taken[0], 30, Outcome::Done).await);
+    let running = claim(&second, 30).await;
+    assert_eq!(retry_dead(&place).await, 1);
+    for outcome in [Outcome::Done, Outcome::Retry { at: at(31), error: "HTTP 500".to_owned() }] {
+        assert!(!finish(&first, &lost[0], 31, outcome).await);
+        assert!(claim(&first, 31).await.is_empty(), "one attempt of a subject at a time");
+    }
+    assert!(finish(&second, &running[0], 32, Outcome::Done).await);
+    assert_eq!(claim(&first, 32).await[0].key.sequence, oldest[0].key.sequence);
+}
+
+/// An older delivery that was asked for again goes before the one that has to wait again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_again_gives_way_to_an_older_one() {
+    let Some(database) = Database::create().await else { return };
+    let place = PostgresDatabase(database);
+    let inbox = place.open(at(0)).await;
+    let dead = || Outcome::Dead { error: "HTTP 500".to_owned() };
+    // By the end of its attempt, and by the end of its lease.
+    for subject in ["user-1", "user-2"] {
+        store(&inbox, event(Some(subject))).await;
+        store(&inbox, event(Some(subject))).await;
+        let oldest = claim(&inbox, 0).await;
+        assert!(finish(&inbox, &oldest[0], 0, dead()).await);
+        let other = claim(&inbox, 0).await;
+        assert_eq!(retry_dead(&place).await, 1);
+        if subject == "user-1" {
+            let again = Outcome::Retry { at: at(1), error: "HTTP 500".to_owned() };
+            assert!(finish(&inbox, &other[0], 1, again).await);
+        } else {
+            assert_eq!(inbox.recover(at(30)).await.unwrap(), 1);
+        }
+        for expected in [&oldest, &other] {
+            let claimed = claim(&inbox, 30).await;
+            assert_eq!(claimed.len(), 1, "one attempt of a subject at a time");
+            assert_eq!(claimed[0].key.sequence, expected[0].key.sequence);
+            assert!(finish(&inbox, &claimed[0], 30, Outcome::Done).await);
+        }
+    }
+}
+
+/// As an operator does it.
+async fn retry_dead(place: &PostgresDatabase) -> usize {
+    let options = PostgresOptions::new(&place.0.url().into(), None, 2, Duration::from_secs(30));
+    let operator = Operator::Postgres(PostgresOperator::open(&options.unwrap()).await.unwrap());
+    let filter = EventFilter { state: Some(State::Dead), ..EventFilter::default() };
+    operator.retry(&filter, at(1)).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -276,6 +368,25 @@ async fn a_commit_without_an_answer_does_not_make_the_same_request_a_duplicate()
     assert!(matches!(inbox.accept(again).await.unwrap(), Acceptance::Duplicate(Some(_))));
     assert!(matches!(inbox.accept(answered).await.unwrap(), Acceptance::Duplicate(Some(_))));
     assert_eq!(events().await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reservation_without_an_answer_is_given_back() {
+    let Some(database) = Database::create().await else { return };
+    let (url, tear) = tearing(&database.url()).await;
+    let options = PostgresOptions::new(&SecretString::from(url), None, 4, Duration::from_secs(5));
+    let inbox: Arc<dyn Inbox> = Arc::new(PostgresInbox::open(options.unwrap()).await.unwrap());
+    let (answered, torn) = (create("zhang"), create("li"));
+    let yours = Reserved::Yours { subject: None };
+    assert_eq!(reserve(&inbox, &answered, 0).await, Ok(yours.clone()));
+    tear.send_replace(true);
+    // The second copy of the one was told that it runs, of which nobody has heard.
+    let (one, other) = tokio::join!(reserve(&inbox, &torn, 0), reserve(&inbox, &answered, 1));
+    assert_eq!((one, other), (Err(InboxError::Unreachable), Err(InboxError::Unreachable)));
+    tear.send_replace(false);
+    eventually("the store is reached again", async || inbox.check().await.ok()).await;
+    assert_eq!(reserve(&inbox, &torn, 1).await, Ok(yours));
+    assert_eq!(reserve(&inbox, &answered, 1).await, Ok(Reserved::Running));
 }
 
 /// A way to the database that, when told to, breaks off in place of the answer to a commit.
@@ -343,9 +454,113 @@ async fn a_turn_that_does_not_come_is_refused_in_time() {
     turn.query("SELECT pg_advisory_xact_lock($1)", &[&0x62_6d_62_68_6f_6f_6b_i64]).await.unwrap();
     let late = event(Some("user-1"));
     assert_eq!(inbox.accept(late.clone()).await, Err(InboxError::Unreachable));
+    // What decides about the order of deliveries, and what deletes, wait for it as well.
+    assert_eq!(inbox.recover(at(0)).await, Err(InboxError::Unreachable));
+    assert_eq!(inbox.prune(at(0), at(0)).await, Err(InboxError::Unreachable));
     turn.commit().await.unwrap();
     eventually("the store is reached again", async || inbox.check().await.ok()).await;
     store(&inbox, late).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_stored_takes_none_of_its_company_with_it() {
+    let Some(database) = Database::create().await else { return };
+    let place = PostgresDatabase(database);
+    let inbox = place.open(at(0)).await;
+    let client = place.0.client().await;
+    let check = "ALTER TABLE events ADD CHECK (nonce <> 'bad')";
+    client.batch_execute(check).await.unwrap();
+    let events: Vec<NewEvent> = (0..20)
+        .map(|number| {
+            let event = event(Some("user-1"));
+            let nonce = if number % 7 == 5 { "bad".to_owned() } else { event.nonce };
+            NewEvent { nonce, ..event }
+        })
+        .collect();
+    let acceptances = accept_at_once(&inbox, events.clone()).await;
+    inbox.check().await.unwrap();
+    for (event, acceptance) in events.iter().zip(acceptances) {
+        if event.nonce == "bad" {
+            assert_eq!(acceptance, Err(InboxError::Failed));
+        } else {
+            assert!(matches!(acceptance, Ok(Acceptance::Stored(_))), "{acceptance:?}");
+            let again = inbox.accept(event.clone()).await.unwrap();
+            assert!(matches!(again, Acceptance::Duplicate(Some(_))), "stored once");
+        }
+    }
+    assert_eq!(stored(&client).await, 17);
+}
+
+/// The runtime on which it writes has ended, as a task does that panics; who asks it lives on another.
+#[test]
+fn a_store_whose_writer_has_ended_by_itself_is_closed_to_all() {
+    let runtime = || tokio::runtime::Runtime::new().unwrap();
+    let (writing, asking) = (runtime(), runtime());
+    asking.block_on(async {
+        let Some(database) = Database::create().await else { return };
+        let place = PostgresDatabase(database);
+        let inbox = writing.spawn(async move { (place.open(at(0)).await, place) });
+        let (inbox, _place) = inbox.await.unwrap();
+        inbox.check().await.unwrap();
+        writing.shutdown_background();
+        let closed = InboxError::Closed;
+        // What needs no writer must not look as if all were well: by it the service notices.
+        let pruned = async || inbox.prune(at(0), at(0)).await;
+        eventually("it is noticed", async || (pruned().await == Err(closed)).then_some(())).await;
+        assert_eq!(inbox.check().await, Err(closed));
+        assert_eq!(inbox.recover(at(0)).await, Err(closed));
+    });
+}
+
+/// The planner remembers tables as they were when they were last analysed, here all but empty.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_commit_reads_a_whole_table() {
+    const BEFORE: i64 = 20_000;
+    const EVENTS: i64 = 30;
+    let Some(database) = Database::create().await else { return };
+    let place = PostgresDatabase(database);
+    let inbox = place.open(at(0)).await;
+    let client = place.0.client().await;
+    let pass = async |id: &str| {
+        let mut event = create(id);
+        event.subject.assign(Some(id.to_owned()));
+        store(&inbox, event).await;
+        let [delivery] = &*claim(&inbox, 0).await else { panic!("{id}") };
+        inbox.extend(vec![delivery.key.clone()], at(100)).await.unwrap();
+        assert!(finish(&inbox, delivery, 0, Outcome::Done).await);
+    };
+    pass("first").await;
+    client.batch_execute("VACUUM ANALYZE").await.unwrap();
+    pass("second").await;
+    client
+        .batch_execute(&format!(
+            "INSERT INTO events SELECT -it, gen_random_uuid(), 'default', 'ciam', 'X', NULL, '', '', 0, 0, '', ''
+             FROM generate_series(1, {BEFORE}) AS it;
+             INSERT INTO duplicate_keys SELECT 'default', it, sha256('x'), it, -it, NULL FROM generate_series(1, {BEFORE}) AS it;
+             INSERT INTO deliveries SELECT -it, 'a', it, 2, 1, NULL, NULL, NULL FROM generate_series(1, {BEFORE}) AS it;
+             INSERT INTO details SELECT -it, NULL FROM generate_series(1, {BEFORE}) AS it;
+             INSERT INTO directory SELECT 'default', 'user', 'x' || it, 'x' || it, 'x' || it, false, false, '{{}}', 0, NULL
+             FROM generate_series(1, {BEFORE}) AS it"
+        ))
+        .await
+        .unwrap();
+    for number in 0..EVENTS {
+        pass(&format!("user-{number}")).await;
+    }
+    // The server counts what a connection has read when that ends.
+    inbox.close().await;
+    let sum = async |column: &str| {
+        let sql = format!("SELECT coalesce(sum({column}), 0)::bigint FROM pg_stat_user_tables");
+        place.0.client().await.query_one(&sql, &[]).await.unwrap().get::<_, i64>(0)
+    };
+    eventually("everything is counted", async || {
+        // A claim, a longer lease and an end of each.
+        (sum("n_tup_upd").await >= 3 * EVENTS).then_some(())
+    })
+    .await;
+    let read = sum("seq_tup_read").await + sum("idx_tup_fetch").await;
+    // The keys are read once, when it closes.
+    assert!(read < 2 * BEFORE, "{read} rows were read");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,10 +7,13 @@ use bamboohook::event::RecordKind;
 use bamboohook::inbox::Acceptance;
 use bamboohook::inbox::Change;
 use bamboohook::inbox::Inbox;
+use bamboohook::inbox::InboxError;
 use bamboohook::inbox::NewEvent;
 use bamboohook::inbox::Outcome;
 use bamboohook::inbox::Receipt;
+use bamboohook::inbox::Record;
 use bamboohook::inbox::RecordChange;
+use bamboohook::inbox::RecordQuery;
 use bamboohook::inbox::RecordRefusal;
 use bamboohook::inbox::Reply;
 use bamboohook::inbox::Reservation;
@@ -19,6 +22,7 @@ use bamboohook::inbox::Subject;
 use tokio::task::JoinSet;
 
 use super::Stores;
+use super::cases::accept_at_once;
 use super::cases::at;
 use super::cases::claim;
 use super::cases::event;
@@ -75,7 +79,11 @@ async fn refusal(inbox: &Arc<dyn Inbox>, event: NewEvent) -> RecordRefusal {
 }
 
 /// For 20 seconds from `now`.
-async fn reserve(inbox: &Arc<dyn Inbox>, event: &NewEvent, now: i64) -> Reserved {
+pub(super) async fn reserve(
+    inbox: &Arc<dyn Inbox>,
+    event: &NewEvent,
+    now: i64,
+) -> Result<Reserved, InboxError> {
     let reservation = Reservation {
         endpoint: Arc::clone(&event.endpoint),
         duplicate_key: event.duplicate_key,
@@ -83,7 +91,7 @@ async fn reserve(inbox: &Arc<dyn Inbox>, event: &NewEvent, now: i64) -> Reserved
         now: at(now),
         until: at(now + 20),
     };
-    inbox.reserve(reservation).await.unwrap()
+    inbox.reserve(reservation).await
 }
 
 fn yours(subject: Option<&str>) -> Reserved {
@@ -192,24 +200,27 @@ pub(super) async fn refusals_among_many_refuse_nobody_else(place: &impl Stores) 
 pub(super) async fn a_reserved_key_runs_until_its_event_is_accepted(place: &impl Stores) {
     let inbox = place.open(at(0)).await;
     let event = create("zhang");
-    assert_eq!(reserve(&inbox, &event, 0).await, yours(None));
-    assert_eq!(reserve(&inbox, &event, 0).await, Reserved::Running);
+    assert_eq!(reserve(&inbox, &event, 0).await.unwrap(), yours(None));
+    assert_eq!(reserve(&inbox, &event, 0).await.unwrap(), Reserved::Running);
     assert_eq!(inbox.accept(event.clone()).await.unwrap(), Acceptance::Running);
     let elsewhere = NewEvent { endpoint: "other".into(), ..event.clone() };
-    assert_eq!(reserve(&inbox, &elsewhere, 0).await, yours(None));
+    assert_eq!(reserve(&inbox, &elsewhere, 0).await.unwrap(), yours(None));
     assert!(claim(&inbox, 0).await.is_empty());
     let accepted = NewEvent { reserved: true, ..event.clone() };
     let receipt = store(&inbox, accepted).await;
-    assert_eq!(reserve(&inbox, &event, 0).await, Reserved::Duplicate(Some(receipt.clone())));
+    assert_eq!(
+        reserve(&inbox, &event, 0).await.unwrap(),
+        Reserved::Duplicate(Some(receipt.clone()))
+    );
     assert_eq!(inbox.accept(event).await.unwrap(), Acceptance::Duplicate(Some(receipt)));
 }
 
 pub(super) async fn a_released_key_is_free_again(place: &impl Stores) {
     let inbox = place.open(at(0)).await;
     let event = create("zhang");
-    assert_eq!(reserve(&inbox, &event, 0).await, yours(None));
+    assert_eq!(reserve(&inbox, &event, 0).await.unwrap(), yours(None));
     inbox.release(&event.endpoint, event.duplicate_key).await.unwrap();
-    assert_eq!(reserve(&inbox, &event, 0).await, yours(None));
+    assert_eq!(reserve(&inbox, &event, 0).await.unwrap(), yours(None));
     inbox.release(&event.endpoint, event.duplicate_key).await.unwrap();
     store(&inbox, event.clone()).await;
     // What is stored cannot be released, and what nobody holds can.
@@ -218,15 +229,34 @@ pub(super) async fn a_released_key_is_free_again(place: &impl Stores) {
     inbox.release("nowhere", create("li").duplicate_key).await.unwrap();
 }
 
+pub(super) async fn what_is_released_at_the_moment_of_its_acceptance_stays_accepted(
+    place: &impl Stores,
+) {
+    let inbox = place.open(at(0)).await;
+    let event = create("zhang");
+    assert_eq!(reserve(&inbox, &event, 0).await, Ok(yours(None)));
+    let reserved = NewEvent { reserved: true, ..event.clone() };
+    // While the first is written, the others gather for the next commit.
+    let (first, accepted, released) = tokio::join!(
+        biased;
+        inbox.accept(create("li")),
+        inbox.accept(reserved),
+        inbox.release(&event.endpoint, event.duplicate_key),
+    );
+    assert!(matches!((first, released), (Ok(_), Ok(()))));
+    let Ok(Acceptance::Stored(receipt)) = accepted else { panic!("{accepted:?}") };
+    assert_eq!(inbox.accept(event).await, Ok(Acceptance::Duplicate(Some(receipt))));
+}
+
 pub(super) async fn a_reservation_ends_with_its_time_and_with_its_process(place: &impl Stores) {
     let inbox = place.open(at(0)).await;
     let event = create("zhang");
-    assert_eq!(reserve(&inbox, &event, 0).await, yours(None));
-    assert_eq!(reserve(&inbox, &event, 20).await, Reserved::Running);
-    assert_eq!(reserve(&inbox, &event, 21).await, yours(None));
+    assert_eq!(reserve(&inbox, &event, 0).await.unwrap(), yours(None));
+    assert_eq!(reserve(&inbox, &event, 20).await.unwrap(), Reserved::Running);
+    assert_eq!(reserve(&inbox, &event, 21).await.unwrap(), yours(None));
     inbox.close().await;
     let inbox = place.open(at(22)).await;
-    assert_eq!(reserve(&inbox, &event, 22).await, yours(None));
+    assert_eq!(reserve(&inbox, &event, 22).await.unwrap(), yours(None));
     // Its holder took longer than it had, and nobody else came: it is still its own.
     let late = NewEvent { reserved: true, received_at: at(60), ..event };
     store(&inbox, late).await;
@@ -238,7 +268,7 @@ pub(super) async fn of_many_concurrent_reservations_exactly_one_holds(place: &im
     let attempts: JoinSet<Reserved> = (0..200)
         .map(|_| {
             let (inbox, event) = (Arc::clone(&inbox), event.clone());
-            async move { reserve(&inbox, &event, 0).await }
+            async move { reserve(&inbox, &event, 0).await.unwrap() }
         })
         .collect();
     let results = attempts.join_all().await;
@@ -262,7 +292,7 @@ pub(super) async fn a_reservation_tells_whom_the_event_is_about(place: &impl Sto
         (known, Some("8")),
         (event(None), None),
     ] {
-        assert_eq!(reserve(&inbox, &event, 0).await, yours(subject));
+        assert_eq!(reserve(&inbox, &event, 0).await.unwrap(), yours(subject));
     }
     // To be asked about changes nothing.
     assert_ne!(id_of(&inbox, create("li")).await, id);
@@ -273,26 +303,26 @@ pub(super) async fn a_reservation_is_refused_where_the_event_would_be(place: &im
     id_of(&inbox, create("zhang")).await;
     let event = update("7", "zhang");
     let refused = Reserved::Refused(RecordRefusal::NameTaken);
-    assert_eq!(reserve(&inbox, &event, 0).await, refused);
-    assert_eq!(reserve(&inbox, &event, 0).await, refused, "the key was not taken");
+    assert_eq!(reserve(&inbox, &event, 0).await.unwrap(), refused);
+    assert_eq!(reserve(&inbox, &event, 0).await.unwrap(), refused, "the key was not taken");
 }
 
 pub(super) async fn a_name_that_was_taken_meanwhile_is_refused_after_all(place: &impl Stores) {
     let inbox = place.open(at(0)).await;
     let event = update("7", "zhang");
-    assert_eq!(reserve(&inbox, &event, 0).await, yours(Some("7")));
+    assert_eq!(reserve(&inbox, &event, 0).await.unwrap(), yours(Some("7")));
     let holder = id_of(&inbox, create("zhang")).await;
     let reserved = NewEvent { reserved: true, ..event.clone() };
     assert_eq!(refusal(&inbox, reserved.clone()).await, RecordRefusal::NameTaken);
     // The key stays its own until it gives it back.
-    assert_eq!(reserve(&inbox, &event, 0).await, Reserved::Running);
+    assert_eq!(reserve(&inbox, &event, 0).await.unwrap(), Reserved::Running);
     store(&inbox, delete(&holder)).await;
     assert_eq!(id_of(&inbox, reserved).await, "7");
 }
 
 pub(super) async fn pruning_takes_reservations_that_are_over(place: &impl Stores) {
     let inbox = place.open(at(0)).await;
-    reserve(&inbox, &create("zhang"), 0).await;
+    reserve(&inbox, &create("zhang"), 0).await.unwrap();
     assert_eq!(inbox.prune(at(20), at(-1)).await.unwrap(), 0);
     assert_eq!(inbox.prune(at(21), at(-1)).await.unwrap(), 1);
 }
@@ -326,4 +356,64 @@ pub(super) async fn what_idaas_says_of_a_deleted_record_takes_no_name_from_a_liv
         gone,
         "the live one has been renamed meanwhile"
     );
+}
+
+async fn users(inbox: &Arc<dyn Inbox>) -> Vec<Record> {
+    let query = RecordQuery {
+        kind: RecordKind::User,
+        endpoint: None,
+        deleted_too: true,
+        after: None,
+        most: 100,
+    };
+    inbox.records(query).await.unwrap()
+}
+
+/// What comes at one moment may be one commit: whatever the names did in it, the next commits see the end of it.
+pub(super) async fn names_that_change_hands_at_one_moment_have_one_holder(place: &impl Stores) {
+    let inbox = place.open(at(0)).await;
+    for (id, name) in [("1", "a"), ("2", "b"), ("3", "c")] {
+        id_of(&inbox, assigned(create(name), id)).await;
+    }
+    let observe =
+        |id, name| about(change(Change::Observe { revives: false }, Some(id), Some(name)));
+    for round in 0..20 {
+        // Around once, by way of a name in between, then deleted and made anew.
+        let mut events = vec![
+            update("1", "between"),
+            update("2", "a"),
+            update("3", "b"),
+            update("1", "c"),
+            observe("2", "c"),
+            observe("1", "a"),
+            observe("3", "b"),
+        ];
+        let name = format!("passing-{round}");
+        for life in 0..3 {
+            let id = format!("{round}-{life}");
+            events.push(assigned(create(&name), &id));
+            events.push(delete(&id));
+        }
+        for acceptance in accept_at_once(&inbox, events).await {
+            assert!(matches!(acceptance, Ok(Acceptance::Stored(_))), "{round}");
+        }
+        let users = users(&inbox).await;
+        let name = |id: &str| users.iter().find(|it| it.id == id).unwrap().name.as_deref();
+        assert_eq!((name("1"), name("2"), name("3")), (Some("a"), Some("c"), Some("b")));
+        assert!(users.iter().all(|it| it.deleted == it.id.contains('-')));
+        for (id, name) in [("3", "spare"), ("2", "b"), ("3", "c")] {
+            id_of(&inbox, update(id, name)).await;
+        }
+    }
+}
+
+pub(super) async fn a_record_that_loses_its_name_was_changed_then(place: &impl Stores) {
+    let inbox = place.open(at(0)).await;
+    id_of(&inbox, assigned(create("zhang"), "1")).await;
+    let observed = change(Change::Observe { revives: false }, Some("2"), Some("zhang"));
+    store(&inbox, NewEvent { received_at: at(50), ..about(observed) }).await;
+    let users = users(&inbox).await;
+    let seen: Vec<_> =
+        users.iter().map(|it| (&*it.id, it.name.as_deref(), it.updated_at)).collect();
+    assert_eq!(seen, [("1", None, at(50)), ("2", Some("zhang"), at(50))]);
 }

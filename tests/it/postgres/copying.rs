@@ -56,7 +56,7 @@ const TABLES: [[&str; 4]; 5] = [
         "duplicate_keys",
         "signed_at, endpoint, lower(hex(mac)), kept_until, sequence",
         "signed_at, endpoint, encode(mac, 'hex'), kept_until, sequence",
-        "endpoint kept_until mac sequence signed_at unanswered",
+        "endpoint holder kept_until mac sequence signed_at",
     ],
     [
         "deliveries",

@@ -27,10 +27,10 @@ CREATE TABLE duplicate_keys (
     signed_at bigint NOT NULL,
     mac bytea NOT NULL,
     kept_until bigint NOT NULL,
-    -- Null while inline handlers run, whose claim ends at kept_until.
+    -- Null while inline handlers of the holder run, whose claim ends at kept_until.
     sequence bigint,
-    -- The event is stored, and nobody could be told so.
-    unanswered boolean NOT NULL DEFAULT false,
+    -- A process; with a sequence, the one that could not tell anybody that the event is stored.
+    holder uuid,
     PRIMARY KEY (endpoint, signed_at, mac)
 );
 
