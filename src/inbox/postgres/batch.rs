@@ -105,6 +105,8 @@ pub(super) struct Found {
 
 pub(super) struct Batch<'a> {
     process: Uuid,
+    /// Keys that are in the table, whatever becomes of them here.
+    stored: HashSet<KeyOf>,
     keys: HashMap<KeyOf, Held>,
     records: Records,
     places: std::vec::IntoIter<i64>,
@@ -117,6 +119,7 @@ impl<'a> Batch<'a> {
     pub(super) fn new(process: Uuid, found: Found) -> Self {
         Self {
             process,
+            stored: found.keys.keys().cloned().collect(),
             keys: found.keys,
             records: found.records,
             places: found.places.into_iter(),
@@ -259,7 +262,8 @@ impl<'a> Batch<'a> {
         let kept_until = kept_until.as_millisecond();
         // What an event has is nobody's to give back.
         let process = sequence.is_none().then_some(self.process);
-        let write = KeyWrite::Hold { kept_until, sequence, holder: process };
+        let is_new = !self.stored.contains(&key);
+        let write = KeyWrite::Hold { kept_until, sequence, holder: process, is_new };
         self.writes.keys.insert(key.clone(), write);
         self.keys.insert(key, Held { kept_until, holder });
     }

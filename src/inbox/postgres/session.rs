@@ -96,7 +96,8 @@ impl Session {
         wakes: Option<Uuid>,
     ) -> Result<HashSet<i64>, Error> {
         let Writes { events, deliveries, finishes, leases, .. } = writes;
-        let (held, freed, details) = (writes.held_keys(), writes.freed_keys(), writes.details());
+        let (inserted, held) = (writes.held_keys(true), writes.held_keys(false));
+        let (freed, details) = (writes.freed_keys(), writes.details());
         let (renamed, written) = (&records.renamed, &records.written);
         let it = &self.statements;
         let process = wakes.map(|it| it.to_string());
@@ -105,6 +106,7 @@ impl Session {
             self.rows(&it.finish, finishes.rows.is_empty(), finishes.rows.parameters()),
             self.run(&it.yield_to_older, finishes.again.is_empty(), finishes.again.parameters()),
             self.run(&it.free_keys, freed.is_empty(), freed.parameters()),
+            self.run(&it.insert_keys, inserted.is_empty(), inserted.parameters()),
             self.run(&it.hold_keys, held.is_empty(), held.parameters()),
             self.run(&it.insert_events, events.is_empty(), events.parameters()),
             self.run(&it.insert_deliveries, deliveries.is_empty(), deliveries.parameters()),

@@ -65,6 +65,11 @@ statements! {
     /// The next places in the order of arrival.
     places: "SELECT nextval('events_sequence_seq') FROM generate_series(1, $1::bigint)";
 
+    /// Of keys that nobody has: cheaper than to look once more, and nobody can have taken one since, out of turn.
+    insert_keys: "
+        INSERT INTO duplicate_keys (endpoint, signed_at, mac, kept_until, sequence, holder)
+        SELECT * FROM unnest($1::text[], $2::bigint[], $3::bytea[], $4::bigint[], $5::bigint[], $6::uuid[])";
+
     hold_keys: "
         INSERT INTO duplicate_keys (endpoint, signed_at, mac, kept_until, sequence, holder)
         SELECT * FROM unnest($1::text[], $2::bigint[], $3::bytea[], $4::bigint[], $5::bigint[], $6::uuid[])

@@ -138,7 +138,13 @@ pub(super) struct Writes<'a> {
 
 /// What becomes of a duplicate key in the end.
 pub(super) enum KeyWrite {
-    Hold { kept_until: i64, sequence: Option<i64>, holder: Option<Uuid> },
+    Hold {
+        kept_until: i64,
+        sequence: Option<i64>,
+        holder: Option<Uuid>,
+        /// It is not in the table.
+        is_new: bool,
+    },
     Free,
 }
 
@@ -208,10 +214,13 @@ impl<'a> Writes<'a> {
         !self.deliveries.is_empty() || !self.finishes.rows.is_empty()
     }
 
-    pub(super) fn held_keys(&self) -> HeldRows<'_> {
+    /// Keys that are not in the table, or those that are.
+    pub(super) fn held_keys(&self, new: bool) -> HeldRows<'_> {
         let mut rows = HeldRows::default();
         for ((endpoint, signed_at, mac), write) in &self.keys {
-            if let KeyWrite::Hold { kept_until, sequence, holder } = write {
+            if let KeyWrite::Hold { kept_until, sequence, holder, is_new } = write
+                && *is_new == new
+            {
                 rows.endpoint.push(endpoint);
                 rows.signed_at.push(*signed_at);
                 rows.mac.push(mac);
