@@ -240,8 +240,7 @@ impl Writer {
         };
         // A server that went away without a word must not hold everyone up for longer than one that is slow.
         let patience = self.options.statement_timeout().saturating_mul(2);
-        // With every statement of a commit in it, it is much to carry about.
-        let committed = match timeout(patience, Box::pin(self.commit(&session, &jobs))).await {
+        let committed = match timeout(patience, self.commit(&session, &jobs)).await {
             Ok(committed) => committed,
             Err(_elapsed) => Err(Failure::Lost { cause: None, doubtful: true }),
         };
@@ -329,8 +328,8 @@ impl Writer {
         let (writes, records) = batch.into_writes();
         // The other processes have to look for deliveries.
         let wakes = writes.frees_deliveries().then_some(self.process);
-        let held = session
-            .write(&writes, &records, wakes)
+        // With every statement of a commit in it, it is much to carry about.
+        let held = Box::pin(session.write(&writes, &records, wakes))
             .await
             .map_err(|cause| Failure::of(cause, true))?;
         Finishes::tell(&held, &mut done);
