@@ -65,6 +65,11 @@ impl Session {
         Ok(Self { client, statements })
     }
 
+    /// Whether the connection is known to have ended.
+    pub(super) fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
     /// Begins a transaction, waits for its turn, and reads what was asked for.
     ///
     /// Each statement is sent when it is first polled, so they go in the order in which they stand here,
@@ -119,7 +124,7 @@ impl Session {
             self.run(&it.notify, process.is_none(), vec![&process]),
             self.client.batch_execute("COMMIT"),
         )?;
-        Ok(ended.iter().map(|row| row.get(0)).collect())
+        ended.iter().map(|row| row.try_get(0)).collect()
     }
 
     /// Usable again after a statement was refused; `None` where the connection is gone too.

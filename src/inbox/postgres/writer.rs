@@ -177,6 +177,11 @@ impl Writer {
                 return;
             }
             let Some(first) = queue.recv().await else { break };
+            // The server may have been restarted while nobody asked; that costs no request.
+            if self.session.as_ref().is_some_and(Session::is_closed) {
+                let again = timeout(PAUSE, Session::open(&self.options)).await;
+                self.session = again.ok().and_then(Result::ok);
+            }
             let mut weight = first.request.weight();
             batch.push(first);
             while batch.len() < MOST && weight < MOST_BYTES {

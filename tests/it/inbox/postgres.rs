@@ -463,6 +463,24 @@ async fn a_turn_that_does_not_come_is_refused_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn connections_that_end_while_nobody_asks_cost_no_request() {
+    let Some(database) = Database::create().await else { return };
+    let place = PostgresDatabase(database);
+    let inbox = place.open(at(0)).await;
+    store(&inbox, event(Some("user-1"))).await;
+    assert_eq!(claim(&inbox, 0).await.len(), 1);
+    let client = place.0.client().await;
+    let end = "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity
+         WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    let ended: i64 = client.query_one(end, &[]).await.unwrap().get(0);
+    assert!(ended >= 2, "{ended} connections were there");
+    // Until this side has heard of it, which nothing shows.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    store(&inbox, event(Some("user-2"))).await;
+    assert_eq!(claim(&inbox, 0).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_stored_takes_none_of_its_company_with_it() {
     let Some(database) = Database::create().await else { return };
     let place = PostgresDatabase(database);
