@@ -582,6 +582,37 @@ async fn no_commit_reads_a_whole_table() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_views_show_every_record_also_one_that_the_database_cannot_read() {
+    let Some(database) = Database::create().await else { return };
+    let place = PostgresDatabase(database);
+    let inbox = place.open(at(0)).await;
+    let several = r#"{"name":"张三","organizationIds":["first","second"],"n":1e400}"#;
+    let one = r#"{"name":"李四","organizationId":"own","organizationIds":["first"]}"#;
+    // JSON to everyone else.
+    let unreadable = [r#"{"name":"a\u0000b"}"#, r#"{"name":"\ud800"}"#];
+    for (number, attributes) in [several, one].into_iter().chain(unreadable).enumerate() {
+        let mut event = create(&format!("user-{number}"));
+        let Subject::Record(change) = &mut event.subject else { panic!("{event:?}") };
+        change.attributes = attributes.to_owned();
+        store(&inbox, event).await;
+    }
+    let rows =
+        "SELECT username, name, organization_id, attributes, extract(epoch FROM updated_at)::bigint
+         FROM users WHERE NOT disabled AND NOT deleted ORDER BY username";
+    let rows = place.0.client().await.query(rows, &[]).await.unwrap();
+    let found: Vec<(Option<&str>, Option<&str>, &str)> =
+        rows.iter().map(|row| (row.get(1), row.get(2), row.get(3))).collect();
+    let expected = [
+        (Some("张三"), Some("first"), several),
+        (Some("李四"), Some("own"), one),
+        (None, None, unreadable[0]),
+        (None, None, unreadable[1]),
+    ];
+    assert_eq!(found, expected);
+    assert_eq!(rows[0].get::<_, i64>(4), at(0).as_second());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn subjects_of_any_length_have_their_order() {
     let Some(database) = Database::create().await else { return };
     let place = PostgresDatabase(database);
