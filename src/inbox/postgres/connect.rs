@@ -68,8 +68,8 @@ pub struct PostgresOptions {
 impl PostgresOptions {
     /// From a URL as libpq reads it; the files that it names are read now.
     ///
-    /// A statement, a lock and a pause within a transaction each take `statement_timeout` at most, unless
-    /// `options` in the URL say otherwise.
+    /// A statement and a lock each take `statement_timeout` at most, unless `options` in the URL say otherwise. A
+    /// pause within a transaction takes half of it, so that who stalls while others wait is given up before they are.
     pub fn new(
         url: &SecretString,
         password: Option<&SecretString>,
@@ -78,9 +78,10 @@ impl PostgresOptions {
     ) -> Result<Self, OpenError> {
         // The server takes 31 bits, and 0 for no limit at all.
         let limit = statement_timeout.as_millis().clamp(1, i32::MAX.unsigned_abs().into());
+        let pause = limit.div_ceil(2);
         let options = format!(
             "-c statement_timeout={limit} -c lock_timeout={limit} \
-             -c idle_in_transaction_session_timeout={limit} -c client_min_messages=warning \
+             -c idle_in_transaction_session_timeout={pause} -c client_min_messages=warning \
              -c default_transaction_isolation=read\\ committed -c default_transaction_read_only=off"
         );
         let mut url = url::parse(url, &options)?;

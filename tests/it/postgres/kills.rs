@@ -1,6 +1,7 @@
 //! Replicas that die or stand still: what they had is done by the others, in order. What the database does is in `outage`.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bamboohook::event::Dialect;
@@ -186,4 +187,34 @@ async fn a_replica_that_stood_still_beyond_its_lease_changes_nothing_when_it_goe
     }
     sink.answer(Told::status(204));
     sink.wait_for(4).await;
+}
+
+/// Where it holds the store's turn just then, the server gives up on it before the others do on the store.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_stands_still_in_its_turn_refuses_nobody_elsewhere() {
+    let Some(database) = Database::create().await else { return };
+    let start = |_| Process::start(fleet::settings(&database.url()));
+    let (first, second) = tokio::join!(start(0), start(1));
+    let load = |process: &Process| {
+        Load::start(vec![process.url()], || process.simulator(Dialect::Eiam), 8, 1, u64::MAX)
+    };
+    let (still, lively) = (load(&first), load(&second));
+    for _ in 0..3 {
+        let before = (still.acknowledged(), lively.acknowledged());
+        eventually("both are busy", async || {
+            let now = (still.acknowledged(), lively.acknowledged());
+            (now.0 > before.0 + 50 && now.1 > before.1 + 50).then_some(())
+        })
+        .await;
+        first.stand_still();
+        let before = lively.acknowledged();
+        eventually("the other goes on", async || {
+            (lively.acknowledged() > before + 500).then_some(())
+        })
+        .await;
+        first.go_on();
+    }
+    let statuses: BTreeSet<_> = lively.end().await.tries.iter().map(|it| it.status).collect();
+    assert_eq!(statuses, BTreeSet::from([Some(200)]));
+    still.end().await;
 }
