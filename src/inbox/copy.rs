@@ -137,6 +137,7 @@ pub(crate) const TABLES: [Table; 5] = [
             ("subject_key", Kind::Big),
             ("state", Kind::Small),
             ("attempts", Kind::Integer),
+            ("claims", Kind::Big),
             ("next_attempt_at", Kind::Big),
             ("lease_until", Kind::Big),
             ("last_error", Kind::Text),

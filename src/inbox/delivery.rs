@@ -41,8 +41,10 @@ pub struct DeliveryKey {
     /// The event's place in the order of arrival.
     pub sequence: i64,
     pub handler: Arc<str>,
-    /// Counts from 1.
+    /// Counts from 1, and anew when an operator asks for the delivery again.
     pub attempt: u32,
+    /// Proof of the lease: whoever has claimed the delivery since has a higher one.
+    pub claim: i64,
     /// What the deliveries of its subject have in common; `None` where there is no order.
     pub subject_key: Option<i64>,
 }

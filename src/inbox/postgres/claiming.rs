@@ -36,11 +36,11 @@ pub(super) async fn claim(client: &Object, claim: &Claim) -> Result<Claimed, Err
                  FOR UPDATE SKIP LOCKED
              ), taken AS (
                  UPDATE deliveries AS it
-                 SET state = 1, attempts = it.attempts + 1, next_attempt_at = NULL, lease_until = $4
+                 SET state = 1, attempts = it.attempts + 1, claims = it.claims + 1, next_attempt_at = NULL, lease_until = $4
                  FROM due WHERE it.ctid = due.ctid
-                 RETURNING it.sequence, it.attempts, it.subject_key, due.next_attempt_at
+                 RETURNING it.sequence, it.attempts, it.subject_key, it.claims, due.next_attempt_at
              )
-             SELECT {EVENT_COLUMNS}, taken.sequence, taken.attempts, taken.subject_key
+             SELECT {EVENT_COLUMNS}, taken.sequence, taken.attempts, taken.subject_key, taken.claims
              FROM taken
              CROSS JOIN LATERAL (
                  SELECT * FROM events AS it WHERE it.sequence = taken.sequence OFFSET 0
@@ -62,6 +62,7 @@ pub(super) async fn claim(client: &Object, claim: &Claim) -> Result<Claimed, Err
                 handler: Arc::clone(&claim.handler),
                 attempt: attempts.unsigned_abs(),
                 subject_key: row.try_get(12)?,
+                claim: row.try_get(13)?,
             };
             Ok(Delivery { key, event: stored_event(row)? })
         })

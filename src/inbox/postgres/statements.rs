@@ -157,20 +157,19 @@ statements! {
         SELECT * FROM unnest($1::bigint[], $2::text[])
         ON CONFLICT (sequence) DO UPDATE SET \"user\" = excluded.\"user\"";
 
-    /// The attempt's number is the proof of the lease: whoever claimed it since has raised it.
     finish: "
         UPDATE deliveries AS it
         SET state = ended.state, attempts = ended.attempts, next_attempt_at = ended.next_attempt_at,
             lease_until = NULL, last_error = coalesce(ended.error, it.last_error)
-        FROM unnest($1::bigint[], $2::text[], $3::integer[], $4::smallint[], $5::integer[], $6::bigint[],
+        FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::smallint[], $5::integer[], $6::bigint[],
                     $7::text[])
-             WITH ORDINALITY AS ended (sequence, handler, attempt, state, attempts, next_attempt_at, error, place)
+             WITH ORDINALITY AS ended (sequence, handler, claim, state, attempts, next_attempt_at, error, place)
         CROSS JOIN LATERAL (
-            SELECT ctid, attempts, state FROM deliveries AS found
+            SELECT ctid, claims, state FROM deliveries AS found
             WHERE found.sequence = ended.sequence AND found.handler = ended.handler
             OFFSET 0
         ) AS found
-        WHERE it.ctid = found.ctid AND found.attempts = ended.attempt AND found.state = 1
+        WHERE it.ctid = found.ctid AND found.claims = ended.claim AND found.state = 1
         RETURNING ended.place";
 
     /// One delivery that ran has ended, so its subject's next one may go. Not where the lease had been lost, so
@@ -211,13 +210,13 @@ statements! {
 
     extend: "
         UPDATE deliveries AS it SET lease_until = held.until
-        FROM unnest($1::bigint[], $2::text[], $3::integer[], $4::bigint[]) AS held (sequence, handler, attempt, until)
+        FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[]) AS held (sequence, handler, claim, until)
         CROSS JOIN LATERAL (
-            SELECT ctid, attempts, state FROM deliveries AS found
+            SELECT ctid, claims, state FROM deliveries AS found
             WHERE found.sequence = held.sequence AND found.handler = held.handler
             OFFSET 0
         ) AS found
-        WHERE it.ctid = found.ctid AND found.attempts = held.attempt AND found.state = 1";
+        WHERE it.ctid = found.ctid AND found.claims = held.claim AND found.state = 1";
 
     notify: "SELECT pg_notify('bamboohook', $1)";
 

@@ -93,7 +93,7 @@ columns! {
     FinishRows<'a> {
         sequence: i64,
         handler: &'a str,
-        attempt: i32,
+        claim: i64,
         state: i16,
         attempts: i32,
         next_attempt_at: Option<i64>,
@@ -118,7 +118,7 @@ columns! {
     LeaseRows<'a> {
         sequence: i64,
         handler: &'a str,
-        attempt: i32,
+        claim: i64,
         until: i64,
     }
 }
@@ -204,7 +204,7 @@ impl<'a> Writes<'a> {
         for key in keys {
             rows.sequence.push(key.sequence);
             rows.handler.push(&key.handler);
-            rows.attempt.push(number(key.attempt));
+            rows.claim.push(key.claim);
             rows.until.push(until.as_millisecond());
         }
     }
@@ -279,7 +279,7 @@ impl<'a> Finishes<'a> {
         };
         self.rows.sequence.push(key.sequence);
         self.rows.handler.push(&key.handler);
-        self.rows.attempt.push(number(key.attempt));
+        self.rows.claim.push(key.claim);
         self.rows.state.push(state);
         self.rows.attempts.push(number(attempts));
         self.rows.next_attempt_at.push(next_attempt_at.map(Timestamp::as_millisecond));

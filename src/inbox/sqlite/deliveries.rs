@@ -35,7 +35,7 @@ pub(super) fn claim(store: &Connection, claim: &Claim) -> rusqlite::Result<Claim
     let now = claim.now.as_millisecond();
     let lease = i64::try_from(claim.lease.as_millis()).unwrap_or(i64::MAX);
     let mut due = store.prepare_cached(&format!(
-        "SELECT {EVENT_COLUMNS}, due.sequence, due.attempts, due.subject_key
+        "SELECT {EVENT_COLUMNS}, due.sequence, due.attempts, due.subject_key, due.claims
          FROM deliveries AS due INDEXED BY deliveries_due
          JOIN events ON events.sequence = due.sequence
          LEFT JOIN details ON details.sequence = due.sequence
@@ -52,17 +52,19 @@ pub(super) fn claim(store: &Connection, claim: &Claim) -> rusqlite::Result<Claim
                 handler: Arc::clone(&claim.handler),
                 attempt: attempts.saturating_add(1),
                 subject_key: row.get(12)?,
+                claim: row.get::<_, i64>(13)?.saturating_add(1),
             };
             Ok(Delivery { key, event: stored_event(row)? })
         })?
         .collect::<rusqlite::Result<_>>()?;
     let mut take = store.prepare_cached(
-        "UPDATE deliveries SET state = 1, attempts = ?3, next_attempt_at = NULL, lease_until = ?4
+        "UPDATE deliveries SET state = 1, attempts = ?3, claims = ?5, next_attempt_at = NULL, lease_until = ?4
          WHERE sequence = ?1 AND handler = ?2",
     )?;
     for delivery in &deliveries {
         let key = &delivery.key;
-        take.execute(params![key.sequence, &*key.handler, key.attempt, now.saturating_add(lease)])?;
+        let until = now.saturating_add(lease);
+        take.execute(params![key.sequence, &*key.handler, key.attempt, until, key.claim])?;
     }
     let next_due =
         if deliveries.len() < claim.most { next_due(store, &claim.handler)? } else { None };
@@ -88,15 +90,10 @@ pub(super) fn extend(
 ) -> rusqlite::Result<()> {
     let mut extend = store.prepare_cached(
         "UPDATE deliveries SET lease_until = ?4
-         WHERE sequence = ?1 AND handler = ?2 AND attempts = ?3 AND state = 1",
+         WHERE sequence = ?1 AND handler = ?2 AND claims = ?3 AND state = 1",
     )?;
     for key in keys {
-        extend.execute(params![
-            key.sequence,
-            &*key.handler,
-            key.attempt,
-            until.as_millisecond()
-        ])?;
+        extend.execute(params![key.sequence, &*key.handler, key.claim, until.as_millisecond()])?;
     }
     Ok(())
 }
@@ -111,18 +108,17 @@ pub(super) fn finish(store: &Connection, finish: &Finish) -> rusqlite::Result<bo
             (0, key.attempt.saturating_sub(1), Some(finish.now.as_millisecond()), None)
         }
     };
-    // The attempt's number is the proof of the lease: whoever claimed it since has raised it.
     let changed = store
         .prepare_cached(
             "UPDATE deliveries
              SET state = ?4, attempts = ?5, next_attempt_at = ?6, lease_until = NULL,
                  last_error = coalesce(?7, last_error)
-             WHERE sequence = ?1 AND handler = ?2 AND attempts = ?3 AND state = 1",
+             WHERE sequence = ?1 AND handler = ?2 AND claims = ?3 AND state = 1",
         )?
         .execute(params![
             key.sequence,
             &*key.handler,
-            key.attempt,
+            key.claim,
             state,
             attempts,
             next_attempt_at,

@@ -10,10 +10,11 @@ use crate::inbox::OpenError;
 use crate::inbox::sqlite::file::from_sqlite;
 
 /// In order; the version of a store is how many of them it has seen.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../migrations/sqlite/0001_events.sql"),
     include_str!("../migrations/sqlite/0002_directory.sql"),
     include_str!("../migrations/sqlite/0003_details.sql"),
+    include_str!("../migrations/sqlite/0004_claims.sql"),
 ];
 
 #[expect(clippy::cast_possible_wrap, reason = "there are not that many migrations")]

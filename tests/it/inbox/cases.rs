@@ -337,6 +337,20 @@ pub(super) async fn a_released_delivery_has_not_been_attempted(place: &impl Stor
 }
 
 /// Whatever happens to the attempts, a subject has one at a time and its events end in order of arrival.
+pub(super) async fn what_is_released_twice_ends_nobody_elses_attempt(place: &impl Stores) {
+    let inbox = place.open(at(0)).await;
+    store(&inbox, named(Some("user-1"), "1")).await;
+    let first = claim(&inbox, 0).await;
+    assert!(finish(&inbox, &first[0], 0, Outcome::Released).await);
+    let second = claim(&inbox, 0).await;
+    assert_eq!(second[0].key.attempt, first[0].key.attempt);
+    // Its first word had no answer.
+    assert!(!finish(&inbox, &first[0], 0, Outcome::Released).await);
+    inbox.extend(vec![first[0].key.clone()], at(100)).await.unwrap();
+    assert_eq!(inbox.recover(at(30)).await.unwrap(), 1, "nobody else's lease was extended");
+    assert!(claim(&inbox, 30).await.len() == 1);
+}
+
 pub(super) async fn order_holds_under_any_outcomes(place: &impl Stores) {
     const EVENTS: usize = 200;
     let inbox = place.open(at(0)).await;

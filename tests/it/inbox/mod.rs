@@ -86,6 +86,7 @@ on_every_store! {
         a_retry_holds_its_subject_back,
         a_dead_delivery_holds_nothing_back,
         a_released_delivery_has_not_been_attempted,
+        what_is_released_twice_ends_nobody_elses_attempt,
         order_holds_under_any_outcomes,
         a_lease_that_ran_out_goes_to_someone_else,
         an_extended_lease_is_not_recovered_before_its_new_end,

@@ -555,7 +555,7 @@ async fn no_commit_reads_a_whole_table() {
             "INSERT INTO events SELECT -it, gen_random_uuid(), 'default', 'ciam', 'X', NULL, '', '', 0, 0, '', ''
              FROM generate_series(1, {BEFORE}) AS it;
              INSERT INTO duplicate_keys SELECT 'default', it, sha256('x'), it, -it, NULL FROM generate_series(1, {BEFORE}) AS it;
-             INSERT INTO deliveries SELECT -it, 'a', it, 2, 1, NULL, NULL, NULL FROM generate_series(1, {BEFORE}) AS it;
+             INSERT INTO deliveries (sequence, handler, subject_key, state, attempts) SELECT -it, 'a', it, 2, 1 FROM generate_series(1, {BEFORE}) AS it;
              INSERT INTO details SELECT -it, NULL FROM generate_series(1, {BEFORE}) AS it;
              INSERT INTO directory SELECT 'default', 'user', 'x' || it, 'x' || it, 'x' || it, false, false, '{{}}', 0, NULL
              FROM generate_series(1, {BEFORE}) AS it"

@@ -293,7 +293,7 @@ async fn a_store_of_the_first_version_gets_a_directory_that_fills_with_what_come
     store(&inbox, NewEvent { subject, ..event(None) }).await;
     assert_eq!(users(), [["default", "user-1", "1", "0"]]);
     let versions = query(&reader, "SELECT version FROM schema_versions ORDER BY version");
-    assert_eq!(versions, [["1"], ["2"], ["3"]]);
+    assert_eq!(versions, [["1"], ["2"], ["3"], ["4"]]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -60,9 +60,9 @@ const TABLES: [[&str; 4]; 5] = [
     ],
     [
         "deliveries",
-        "sequence, handler, subject_key, state, attempts, next_attempt_at, lease_until, last_error",
-        "sequence, handler, subject_key, state, attempts, next_attempt_at, lease_until, last_error",
-        "attempts handler last_error lease_until next_attempt_at sequence state subject_key",
+        "sequence, handler, subject_key, state, attempts, claims, next_attempt_at, lease_until, last_error",
+        "sequence, handler, subject_key, state, attempts, claims, next_attempt_at, lease_until, last_error",
+        "attempts claims handler last_error lease_until next_attempt_at sequence state subject_key",
     ],
     ["details", "sequence, \"user\"", "sequence, \"user\"", "sequence user"],
     [

@@ -85,10 +85,13 @@ fn filling(dialect: Dialect) -> String {
         .unwrap();
     }
     for row in deliveries() {
-        writeln!(sql, "INSERT INTO deliveries VALUES ({row});").unwrap();
+        writeln!(sql, "INSERT INTO deliveries ({DELIVERY_COLUMNS}) VALUES ({row});").unwrap();
     }
     sql
 }
+
+const DELIVERY_COLUMNS: &str =
+    "sequence, handler, subject_key, state, attempts, next_attempt_at, lease_until, last_error";
 
 fn subject(sequence: i64) -> Option<i64> {
     (sequence % 4 != 0).then_some(sequence * 31 % 11)
@@ -293,7 +296,8 @@ async fn a_claim_under_way_is_not_overtaken() {
     client
         .batch_execute(
             "DELETE FROM deliveries;
-             INSERT INTO deliveries VALUES (1, 'a', 5, 3, 2, NULL, NULL, NULL), (2, 'a', 5, 0, 0, 7, NULL, NULL);
+             INSERT INTO deliveries (sequence, handler, subject_key, state, attempts, next_attempt_at, lease_until, last_error)
+             VALUES (1, 'a', 5, 3, 2, NULL, NULL, NULL), (2, 'a', 5, 0, 0, 7, NULL, NULL);
              BEGIN;
              UPDATE deliveries SET state = 1, attempts = 1, next_attempt_at = NULL, lease_until = 9 WHERE sequence = 2",
         )

@@ -44,6 +44,9 @@ CREATE TABLE deliveries (
     -- 0 waiting, 1 running, 2 done, 3 dead.
     state smallint NOT NULL,
     attempts integer NOT NULL,
+    -- How often it was taken: unlike attempts, which begin anew when an operator says so, it only grows, and so
+    -- tells whose an attempt is.
+    claims bigint NOT NULL DEFAULT 0,
     -- Null where an older delivery of the subject has to be finished first.
     next_attempt_at bigint,
     lease_until bigint,
