@@ -1,10 +1,14 @@
 //! The commands, one file each. Used by `main` alone.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use clap::Subcommand;
+use indicatif::ProgressBar;
+use indicatif::ProgressStyle;
 
 use crate::config;
 use crate::config::Config;
@@ -95,10 +99,17 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// How settings are read: [`Config::load`], or [`Config::load_store`] where only the store is asked for.
+type Load = fn(Option<&Path>, &BTreeMap<String, String>) -> Result<Loaded, ConfigError>;
+
 fn load(file: Option<PathBuf>) -> anyhow::Result<Loaded> {
+    load_with(file, Config::load)
+}
+
+fn load_with(file: Option<PathBuf>, load: Load) -> anyhow::Result<Loaded> {
     let environment = config::environment();
     let file = config::file_from(file, &environment);
-    Ok(Config::load(file.as_deref(), &environment)?)
+    Ok(load(file.as_deref(), &environment)?)
 }
 
 fn settings(file: Option<PathBuf>) -> anyhow::Result<Config> {
@@ -107,9 +118,13 @@ fn settings(file: Option<PathBuf>) -> anyhow::Result<Config> {
 
 /// For commands that only need to know where the store is.
 fn store_settings(file: Option<PathBuf>) -> anyhow::Result<Config> {
-    let environment = config::environment();
-    let file = config::file_from(file, &environment);
-    Ok(Config::load_store(file.as_deref(), &environment)?.config)
+    load_with(file, Config::load_store).map(|loaded| loaded.config)
+}
+
+/// It draws nothing where stderr is not a terminal.
+fn progress_bar() -> anyhow::Result<ProgressBar> {
+    let style = ProgressStyle::with_template("{msg:22} {bar:40} {pos}/{len} {eta}")?;
+    Ok(ProgressBar::new(0).with_style(style))
 }
 
 /// Lets a command write to stdout. Whoever reads only the head of a list has what they wanted.

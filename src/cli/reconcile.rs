@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use clap::Args;
 use indicatif::ProgressBar;
-use indicatif::ProgressStyle;
 use serde_json::json;
 
 use crate::app;
 use crate::cli::print;
+use crate::cli::progress_bar;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::event::RecordKind;
@@ -113,12 +113,6 @@ fn print_summary(
         writeln!(out, "{kind}: {created} created, {updated} updated, {deleted} deleted")?;
     }
     Ok(())
-}
-
-fn progress_bar() -> anyhow::Result<ProgressBar> {
-    // It draws nothing where stderr is not a terminal.
-    let style = ProgressStyle::with_template("{msg:22} {bar:40} {pos}/{len} {eta}")?;
-    Ok(ProgressBar::new(0).with_style(style))
 }
 
 fn show(bar: &ProgressBar, progress: Progress) {

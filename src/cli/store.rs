@@ -6,13 +6,13 @@ use std::process::ExitCode;
 use clap::Args;
 use clap::Subcommand;
 use indicatif::ProgressBar;
-use indicatif::ProgressStyle;
 use secrecy::ExposeSecret;
 use secrecy::SecretString;
 use serde_json::json;
 
 use crate::app;
 use crate::cli::print;
+use crate::cli::progress_bar;
 use crate::clock::Clock;
 use crate::clock::SystemClock;
 use crate::config::Config;
@@ -117,9 +117,7 @@ async fn copy(args: &CopyArgs, config: &Config) -> anyhow::Result<ExitCode> {
         );
         return Ok(ExitCode::from(2));
     };
-    let style = ProgressStyle::with_template("{msg:22} {bar:40} {pos}/{len} {eta}")?;
-    // It draws nothing where stderr is not a terminal.
-    let bar = ProgressBar::new(0).with_style(style);
+    let bar = progress_bar()?;
     let copied = app::copy_store(config, &from, &to, SystemClock.now(), &|it| show(&bar, it)).await;
     bar.finish_and_clear();
     let copied = copied?;

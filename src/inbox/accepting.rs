@@ -10,6 +10,7 @@ use crate::event::Dialect;
 use crate::event::Message;
 use crate::inbox::RecordChange;
 use crate::inbox::RecordRefusal;
+use crate::inbox::deciding::Changed;
 
 /// A verified event, as `accept` stores it.
 #[derive(Debug, Clone)]
@@ -39,6 +40,28 @@ impl NewEvent {
     pub fn action(&self) -> Action {
         Action::of(self.dialect, &self.event)
     }
+
+    /// What is answered, once `apply` has made the change where there is one. Where it is refused, so is the event.
+    pub(super) fn receipt<E>(
+        &self,
+        apply: impl FnOnce(&RecordChange) -> Result<Result<Changed, RecordRefusal>, E>,
+    ) -> Result<Result<Receipt, RecordRefusal>, E> {
+        let mut deletes_unknown = false;
+        let subject = match &self.subject {
+            Subject::Nobody => None,
+            Subject::Known(id) => Some(id.clone()),
+            Subject::New(id) => Some(id.clone().unwrap_or_else(|| Uuid::new_v4().to_string())),
+            Subject::Record(change) => match apply(change)? {
+                Ok(changed) => {
+                    deletes_unknown = changed.deletes_unknown;
+                    changed.id
+                }
+                Err(refusal) => return Ok(Err(refusal)),
+            },
+        };
+        let reply = self.reply.text(subject.as_deref());
+        Ok(Ok(Receipt { id: self.id, subject, reply, deletes_unknown }))
+    }
 }
 
 /// What tells a signed request from every other of its endpoint.
@@ -64,6 +87,18 @@ pub enum Subject {
 }
 
 impl Subject {
+    /// Whose id is known before the event is accepted; `resolve` says it of a record.
+    pub(super) fn resolved<E>(
+        &self,
+        resolve: impl FnOnce(&RecordChange) -> Result<Result<Option<String>, RecordRefusal>, E>,
+    ) -> Result<Result<Option<String>, RecordRefusal>, E> {
+        match self {
+            Self::Record(change) => resolve(change),
+            Self::Known(id) | Self::New(Some(id)) => Ok(Ok(Some(id.clone()))),
+            Self::Nobody | Self::New(None) => Ok(Ok(None)),
+        }
+    }
+
     /// Takes the id that an inline handler gives, where there is a record to give one to.
     pub fn assign(&mut self, id: Option<String>) {
         match self {

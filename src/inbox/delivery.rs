@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::value::RawValue;
 use sha2::Digest;
 use sha2::Sha256;
 use uuid::Uuid;
@@ -12,6 +13,7 @@ use crate::event::Dialect;
 use crate::event::Message;
 use crate::event::UserDetails;
 use crate::inbox::RecordChange;
+use crate::inbox::State;
 
 #[derive(Debug, Clone)]
 pub struct Claim {
@@ -96,6 +98,49 @@ pub enum Outcome {
     },
     /// Was not begun: the attempt does not count.
     Released,
+}
+
+/// What a delivery becomes when an attempt ends.
+pub(super) struct Ended<'a> {
+    pub(super) state: State,
+    pub(super) attempts: u32,
+    pub(super) next_attempt_at: Option<Timestamp>,
+    /// `None` leaves the last one.
+    pub(super) error: Option<&'a str>,
+}
+
+impl Finish {
+    pub(super) fn ended(&self) -> Ended<'_> {
+        let attempts = self.key.attempt;
+        let (state, attempts, next_attempt_at, error) = match &self.outcome {
+            Outcome::Done => (State::Done, attempts, None, None),
+            Outcome::Dead { error } => (State::Dead, attempts, None, Some(&**error)),
+            Outcome::Retry { at, error } => (State::Waiting, attempts, Some(*at), Some(&**error)),
+            Outcome::Released => (State::Waiting, attempts.saturating_sub(1), Some(self.now), None),
+        };
+        Ended { state, attempts, next_attempt_at, error }
+    }
+}
+
+/// The time that is written like this.
+pub(super) fn timestamp(milliseconds: i64) -> Timestamp {
+    Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::MAX)
+}
+
+/// The dialect that is written like this.
+pub(super) fn dialect_of(text: &str) -> Dialect {
+    if text == "ciam" { Dialect::Ciam } else { Dialect::Eiam }
+}
+
+/// What is written of the user, once IDaaS has been asked: nothing where there is none.
+pub(super) fn user_of(is_asked: bool, user: Option<String>) -> UserDetails {
+    match (is_asked, user) {
+        (false, _) => UserDetails::Unasked,
+        (true, None) => UserDetails::Missing,
+        (true, Some(user)) => {
+            RawValue::from_string(user).map_or(UserDetails::Unasked, UserDetails::Found)
+        }
+    }
 }
 
 /// Deliveries of one key keep their order. Two subjects that share a key by chance only wait for each other.

@@ -11,6 +11,7 @@ mod delivery;
 mod error;
 mod operator;
 mod postgres;
+mod queue;
 mod record;
 mod sqlite;
 mod summary;

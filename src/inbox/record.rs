@@ -97,3 +97,8 @@ pub(super) fn kind_text(kind: RecordKind) -> &'static str {
         RecordKind::Organization => "organization",
     }
 }
+
+/// The kind that is written like this.
+pub(super) fn kind_of(text: &str) -> RecordKind {
+    if text == "user" { RecordKind::User } else { RecordKind::Organization }
+}

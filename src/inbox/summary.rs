@@ -52,6 +52,26 @@ pub enum State {
 }
 
 impl State {
+    /// As stores write it.
+    pub(super) fn number(self) -> i16 {
+        match self {
+            Self::Waiting => 0,
+            Self::Running => 1,
+            Self::Done => 2,
+            Self::Dead => 3,
+        }
+    }
+
+    /// The state that is written like this.
+    pub(super) fn of(number: i16) -> Self {
+        match number {
+            0 => Self::Waiting,
+            1 => Self::Running,
+            2 => Self::Done,
+            _ => Self::Dead,
+        }
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",

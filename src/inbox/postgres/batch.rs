@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::HashSet;
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -12,7 +13,6 @@ use crate::inbox::DuplicateKey;
 use crate::inbox::NewDetails;
 use crate::inbox::NewEvent;
 use crate::inbox::Receipt;
-use crate::inbox::RecordRefusal;
 use crate::inbox::Reservation;
 use crate::inbox::Reserved;
 use crate::inbox::Subject;
@@ -170,7 +170,11 @@ impl<'a> Batch<'a> {
                 return Acceptance::Stored(receipt);
             }
         }
-        let receipt = match self.receipt(event) {
+        let Ok(receipt) = event.receipt(|change| {
+            let now = event.received_at;
+            Ok::<_, Infallible>(self.records.apply(&event.endpoint, change, now))
+        });
+        let receipt = match receipt {
             Ok(receipt) => receipt,
             Err(refusal) => return Acceptance::Refused(refusal),
         };
@@ -181,22 +185,6 @@ impl<'a> Batch<'a> {
         self.hold(key, event.duplicate_key.kept_until, Some(sequence), holder);
         self.deliver(sequence, event, &receipt);
         Acceptance::Stored(receipt)
-    }
-
-    fn receipt(&mut self, event: &NewEvent) -> Result<Receipt, RecordRefusal> {
-        let mut deletes_unknown = false;
-        let subject = match &event.subject {
-            Subject::Nobody => None,
-            Subject::Known(id) => Some(id.clone()),
-            Subject::New(id) => Some(id.clone().unwrap_or_else(|| Uuid::new_v4().to_string())),
-            Subject::Record(change) => {
-                let changed = self.records.apply(&event.endpoint, change, event.received_at)?;
-                deletes_unknown = changed.deletes_unknown;
-                changed.id
-            }
-        };
-        let reply = event.reply.text(subject.as_deref());
-        Ok(Receipt { id: event.id, subject, reply, deletes_unknown })
     }
 
     fn deliver(&mut self, sequence: i64, event: &'a NewEvent, receipt: &Receipt) {
@@ -221,13 +209,11 @@ impl<'a> Batch<'a> {
                 return Reserved::Yours { subject: receipt.subject };
             }
         }
+        let Ok(subject) =
+            subject.resolved(|change| Ok::<_, Infallible>(self.records.resolve(endpoint, change)));
         let subject = match subject {
-            Subject::Record(change) => match self.records.resolve(endpoint, change) {
-                Ok(subject) => subject,
-                Err(refusal) => return Reserved::Refused(refusal),
-            },
-            Subject::Known(id) | Subject::New(Some(id)) => Some(id.clone()),
-            Subject::Nobody | Subject::New(None) => None,
+            Ok(subject) => subject,
+            Err(refusal) => return Reserved::Refused(refusal),
         };
         self.hold(key, *until, None, Holder::Running);
         Reserved::Yours { subject }

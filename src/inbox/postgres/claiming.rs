@@ -10,11 +10,11 @@ use crate::inbox::Claim;
 use crate::inbox::Claimed;
 use crate::inbox::Delivery;
 use crate::inbox::DeliveryKey;
+use crate::inbox::delivery::timestamp;
 use crate::inbox::postgres::order::Subjects;
 use crate::inbox::postgres::order::restore_order;
 use crate::inbox::postgres::rows::EVENT_COLUMNS;
 use crate::inbox::postgres::rows::stored_event;
-use crate::inbox::postgres::rows::timestamp;
 use crate::inbox::postgres::turn::take_turn;
 
 /// Rows that one pruning step may delete; more would hold up the events that wait for their turn.

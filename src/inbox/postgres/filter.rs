@@ -4,7 +4,6 @@ use tokio_postgres::types::ToSql;
 
 use crate::inbox::EventFilter;
 use crate::inbox::State;
-use crate::inbox::postgres::rows::number;
 
 /// Whether an event is dead, waiting or done follows from its deliveries and is stored nowhere else.
 pub(super) const EVENT_STATE: &str = "(CASE
@@ -33,8 +32,8 @@ impl Conditions {
         }
         match filter.state {
             None => {}
-            Some(State::Running) => conditions.add(RUNNING, number(State::Running)),
-            Some(state) => conditions.add(&format!("{EVENT_STATE} = ?"), number(state)),
+            Some(State::Running) => conditions.add(RUNNING, State::Running.number()),
+            Some(state) => conditions.add(&format!("{EVENT_STATE} = ?"), state.number()),
         }
         let texts = [
             ("events.event = ?", &filter.event),
@@ -61,9 +60,9 @@ impl Conditions {
     pub(super) fn of_meant(filter: &EventFilter) -> Self {
         let mut conditions = Self::of(filter);
         let states = match filter.state {
-            None => vec![number(State::Waiting), number(State::Dead)],
+            None => vec![State::Waiting.number(), State::Dead.number()],
             Some(State::Running) => Vec::new(),
-            Some(state) => vec![number(state)],
+            Some(state) => vec![state.number()],
         };
         conditions.add("meant.state = ANY(?)", states);
         if let Some(handler) = &filter.handler {

@@ -1,13 +1,9 @@
 //! The store on a PostgreSQL database that several services share: each writes what waits in it in one transaction. Keeps nothing that one of them alone knows.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use deadpool_postgres::Object;
 use deadpool_postgres::Pool;
 use jiff::Timestamp;
-use tokio::sync::mpsc;
-use tokio::sync::oneshot;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use uuid::Uuid;
@@ -28,6 +24,7 @@ use crate::inbox::Record;
 use crate::inbox::RecordQuery;
 use crate::inbox::Reservation;
 use crate::inbox::Reserved;
+use crate::inbox::queue::Queue;
 
 mod batch;
 mod claiming;
@@ -76,12 +73,10 @@ use writer::Writer;
 #[derive(Clone)]
 pub struct PostgresInbox {
     options: PostgresOptions,
-    /// Emptied by `close`, which lets the writer end.
-    jobs: Arc<std::sync::RwLock<Option<mpsc::Sender<Job>>>>,
+    queue: Queue<Job>,
     pool: Pool,
     arrivals: watch::Receiver<u64>,
     announce: watch::Sender<u64>,
-    ended: watch::Receiver<bool>,
     listener: AbortHandle,
 }
 
@@ -105,47 +100,16 @@ impl PostgresInbox {
         let pool = options.pool()?;
         let process = Uuid::new_v4();
         let (announce, arrivals) = watch::channel(0);
-        let listener = tokio::spawn(listener::listen(options.clone(), process, announce.clone()));
-        let (jobs, ended) = Writer::start(options.clone(), process, announce.clone())
+        let queue = Writer::start(options.clone(), process, announce.clone())
             .await
             .map_err(|cause| while_opening(options.shown(), &cause))?;
-        Ok(Self {
-            options,
-            jobs: Arc::new(Some(jobs).into()),
-            pool,
-            arrivals,
-            announce,
-            ended,
-            listener: listener.abort_handle(),
-        })
-    }
-
-    fn jobs(&self) -> Result<mpsc::Sender<Job>, InboxError> {
-        let jobs = self.jobs.read().map_err(|_poisoned| InboxError::Closed)?;
-        // Closed without `close` where the writer has ended by itself: then nobody is to take this for a store.
-        jobs.clone().filter(|it| !it.is_closed()).ok_or(InboxError::Closed)
-    }
-
-    /// Fails where the queue is full: for what a request waits for.
-    async fn submit(&self, request: Request) -> Result<Done, InboxError> {
-        let (reply, result) = oneshot::channel();
-        match self.jobs()?.try_send(Job { request, reply }) {
-            Ok(()) => result.await.map_err(|_ended| InboxError::Closed)?,
-            Err(mpsc::error::TrySendError::Full(_)) => Err(InboxError::Saturated),
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(InboxError::Closed),
-        }
-    }
-
-    /// Waits for a place in the queue: for what has to happen sometime, not for what somebody waits for.
-    async fn queue(&self, request: Request) -> Result<Done, InboxError> {
-        let (reply, result) = oneshot::channel();
-        self.jobs()?.send(Job { request, reply }).await.map_err(|_ended| InboxError::Closed)?;
-        result.await.map_err(|_ended| InboxError::Closed)?
+        let listener = tokio::spawn(listener::listen(options.clone(), process, announce.clone()));
+        Ok(Self { options, queue, pool, arrivals, announce, listener: listener.abort_handle() })
     }
 
     async fn client(&self) -> Result<Object, InboxError> {
         // A pool that is closed says so for itself, but not before a connection is free.
-        self.jobs()?;
+        self.queue.jobs()?;
         self.pool.get().await.map_err(|cause| from_pool(&cause))
     }
 }
@@ -154,7 +118,7 @@ impl PostgresInbox {
 impl Inbox for PostgresInbox {
     async fn accept(&self, mut event: NewEvent) -> Result<Acceptance, InboxError> {
         text::clean_subject(&mut event.subject);
-        match self.submit(Request::Accept(Box::new(event))).await? {
+        match self.queue.submit(Request::Accept(Box::new(event)).job()).await? {
             Done::Accepted(acceptance) => Ok(acceptance),
             _ => Err(InboxError::Failed),
         }
@@ -162,14 +126,14 @@ impl Inbox for PostgresInbox {
 
     async fn reserve(&self, mut reservation: Reservation) -> Result<Reserved, InboxError> {
         text::clean_subject(&mut reservation.subject);
-        match self.submit(Request::Reserve(reservation)).await? {
+        match self.queue.submit(Request::Reserve(reservation).job()).await? {
             Done::Reserved(reserved) => Ok(reserved),
             _ => Err(InboxError::Failed),
         }
     }
 
     async fn release(&self, endpoint: &str, key: DuplicateKey) -> Result<(), InboxError> {
-        self.queue(Request::Release(endpoint.into(), key)).await.map(drop)
+        self.queue.wait(Request::Release(endpoint.into(), key).job()).await.map(drop)
     }
 
     async fn claim(&self, claim: Claim) -> Result<Claimed, InboxError> {
@@ -180,19 +144,19 @@ impl Inbox for PostgresInbox {
 
     async fn finish(&self, mut finish: Finish) -> Result<bool, InboxError> {
         text::clean_outcome(&mut finish.outcome);
-        match self.queue(Request::Finish(finish)).await? {
+        match self.queue.wait(Request::Finish(finish).job()).await? {
             Done::Finished(held) => Ok(held),
             _ => Err(InboxError::Failed),
         }
     }
 
     async fn extend(&self, keys: Vec<DeliveryKey>, until: Timestamp) -> Result<(), InboxError> {
-        self.queue(Request::Extend(keys, until)).await.map(drop)
+        self.queue.wait(Request::Extend(keys, until).job()).await.map(drop)
     }
 
     async fn keep_details(&self, mut details: NewDetails) -> Result<(), InboxError> {
         details.change.as_mut().map(text::clean_change);
-        self.queue(Request::KeepDetails(Box::new(details))).await.map(drop)
+        self.queue.wait(Request::KeepDetails(Box::new(details)).job()).await.map(drop)
     }
 
     async fn records(&self, query: RecordQuery) -> Result<Vec<Record>, InboxError> {
@@ -202,7 +166,7 @@ impl Inbox for PostgresInbox {
     }
 
     async fn exclusive(&self, task: &'static str) -> Result<Option<Exclusive>, InboxError> {
-        self.jobs()?;
+        self.queue.jobs()?;
         match exclusive::take(&self.options, task).await {
             Ok(guard) => Ok(guard.map(|guard| Box::new(guard) as Exclusive)),
             Err(cause) => Err(failed(&cause)),
@@ -226,7 +190,7 @@ impl Inbox for PostgresInbox {
     }
 
     async fn check(&self) -> Result<(), InboxError> {
-        self.queue(Request::Check).await.map(drop)
+        self.queue.wait(Request::Check.job()).await.map(drop)
     }
 
     fn arrivals(&self) -> watch::Receiver<u64> {
@@ -234,11 +198,7 @@ impl Inbox for PostgresInbox {
     }
 
     async fn close(&self) {
-        if let Ok(mut jobs) = self.jobs.write() {
-            *jobs = None;
-        }
-        // An error means that the writer is gone, which is what is waited for.
-        drop(self.ended.clone().wait_for(|ended| *ended).await);
+        self.queue.close().await;
         self.listener.abort();
         self.pool.close();
     }

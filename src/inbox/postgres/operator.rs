@@ -19,17 +19,17 @@ use crate::inbox::PostgresError;
 use crate::inbox::PostgresOptions;
 use crate::inbox::Record;
 use crate::inbox::RecordQuery;
+use crate::inbox::State;
+use crate::inbox::delivery::timestamp;
 use crate::inbox::postgres::failure::from_pool;
 use crate::inbox::postgres::failure::while_running;
 use crate::inbox::postgres::filter::Conditions;
 use crate::inbox::postgres::filter::EVENT_STATE;
 use crate::inbox::postgres::rows::EVENT_COLUMNS;
 use crate::inbox::postgres::rows::RECORD_COLUMNS;
-use crate::inbox::postgres::rows::kind_text;
 use crate::inbox::postgres::rows::record;
-use crate::inbox::postgres::rows::state;
 use crate::inbox::postgres::rows::stored_event;
-use crate::inbox::postgres::rows::timestamp;
+use crate::inbox::record::kind_text;
 
 /// What [`Operator`](crate::inbox::Operator) does on a database that services use meanwhile.
 pub struct PostgresOperator(Pool);
@@ -145,7 +145,7 @@ fn event_summary(row: &Row) -> Result<EventSummary, Error> {
         sequence: row.try_get(10)?,
         nonce: row.try_get(11)?,
         timestamp: row.try_get(12)?,
-        state: state(row.try_get(13)?),
+        state: State::of(row.try_get(13)?),
         deliveries: Vec::new(),
     })
 }
@@ -153,7 +153,7 @@ fn event_summary(row: &Row) -> Result<EventSummary, Error> {
 fn delivery_summary(row: &Row) -> Result<DeliverySummary, Error> {
     Ok(DeliverySummary {
         handler: row.try_get(1)?,
-        state: state(row.try_get(2)?),
+        state: State::of(row.try_get(2)?),
         attempts: row.try_get::<_, i32>(3)?.unsigned_abs(),
         next_attempt_at: row.try_get::<_, Option<i64>>(4)?.map(timestamp),
         last_error: row.try_get(5)?,

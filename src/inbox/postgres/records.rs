@@ -22,6 +22,7 @@ use crate::inbox::deciding::may_be_sought;
 use crate::inbox::deciding::resolve;
 use crate::inbox::postgres::writes::Parameters;
 use crate::inbox::postgres::writes::columns;
+use crate::inbox::record::kind_of;
 use crate::inbox::record::kind_text;
 use crate::inbox::record::name_key;
 
@@ -124,10 +125,7 @@ impl Records {
         let mut records = Self::default();
         for row in rows {
             let endpoint: Arc<str> = row.try_get::<_, &str>(0)?.into();
-            let kind = match row.try_get(1)? {
-                "user" => RecordKind::User,
-                _ => RecordKind::Organization,
-            };
+            let kind = kind_of(row.try_get(1)?);
             let known = Known {
                 id: row.try_get(2)?,
                 name: row.try_get(3)?,

@@ -29,11 +29,11 @@ use crate::inbox::postgres::batch::KeyOf;
 use crate::inbox::postgres::batch::key_of;
 use crate::inbox::postgres::failure::cause_text;
 use crate::inbox::postgres::failure::while_running;
+use crate::inbox::postgres::listener::announce;
 use crate::inbox::postgres::session::Session;
 use crate::inbox::postgres::writes::Finishes;
-
-/// Requests that may wait for the writer; one more is refused as saturated.
-const QUEUE: usize = 2048;
+use crate::inbox::queue::Queue;
+use crate::inbox::queue::Reply;
 
 /// Requests of one commit, and about what they may weigh. More would make the first of them wait without
 /// making the commit cheaper.
@@ -55,6 +55,11 @@ pub(super) enum Request {
 }
 
 impl Request {
+    /// For the queue, which adds who waits.
+    pub(super) fn job(self) -> impl FnOnce(Reply<Done>) -> Job {
+        |reply| Job { request: self, reply }
+    }
+
     fn weight(&self) -> usize {
         match self {
             Self::Accept(event) => event.message.as_str().len(),
@@ -81,7 +86,7 @@ impl Done {
 /// A request and the one who waits for what comes of it.
 pub(super) struct Job {
     pub(super) request: Request,
-    pub(super) reply: oneshot::Sender<Result<Done, InboxError>>,
+    pub(super) reply: Reply<Done>,
 }
 
 /// A key whose taking got no answer, so that whoever asked for it was told to ask again.
@@ -145,15 +150,13 @@ impl Failure {
 }
 
 impl Writer {
-    /// Returns the queue, and what becomes true when the writer has ended.
     pub(super) async fn start(
         options: PostgresOptions,
         process: Uuid,
         arrivals: watch::Sender<u64>,
-    ) -> Result<(mpsc::Sender<Job>, watch::Receiver<bool>), tokio_postgres::Error> {
+    ) -> Result<Queue<Job>, tokio_postgres::Error> {
         let session = Session::open(&options).await?;
-        let (jobs, queue) = mpsc::channel(QUEUE);
-        let (end, ended) = watch::channel(false);
+        let (queue, waiting) = Queue::new();
         let writer = Self {
             options,
             process,
@@ -163,10 +166,10 @@ impl Writer {
             reserved: HashSet::new(),
         };
         tokio::spawn(async move {
-            writer.run(queue).await;
-            end.send_replace(true);
+            writer.run(waiting.jobs).await;
+            waiting.ended.send_replace(true);
         });
-        Ok((jobs, ended))
+        Ok(queue)
     }
 
     /// Ends when every sender is gone and the queue is empty.
@@ -259,7 +262,7 @@ impl Writer {
                     answer(job.reply, Ok(done));
                 }
                 if freed {
-                    self.arrivals.send_modify(|count| *count = count.wrapping_add(1));
+                    announce(&self.arrivals);
                 }
             }
             Err(failure) => {
@@ -348,7 +351,7 @@ fn refuse(jobs: Vec<Job>, error: InboxError) {
     }
 }
 
-fn answer(reply: oneshot::Sender<Result<Done, InboxError>>, result: Result<Done, InboxError>) {
+fn answer(reply: Reply<Done>, result: Result<Done, InboxError>) {
     if reply.send(result).is_err() {
         tracing::debug!("nobody waits any more for what the store did");
     }

@@ -12,8 +12,8 @@ use crate::inbox::DeliveryKey;
 use crate::inbox::Finish;
 use crate::inbox::NewDetails;
 use crate::inbox::NewEvent;
-use crate::inbox::Outcome;
 use crate::inbox::Receipt;
+use crate::inbox::delivery::Ended;
 use crate::inbox::postgres::batch::KeyOf;
 use crate::inbox::postgres::writer::Done;
 
@@ -267,23 +267,18 @@ pub(super) struct Finishes<'a> {
 impl<'a> Finishes<'a> {
     /// `false`: the same attempt has ended in this commit already.
     pub(super) fn add(&mut self, finish: &'a Finish) -> bool {
-        let Finish { key, now, outcome } = finish;
+        let Finish { key, now, .. } = finish;
         if !self.seen.insert(key) {
             return false;
         }
-        let (state, attempts, next_attempt_at, error) = match outcome {
-            Outcome::Done => (2, key.attempt, None, None),
-            Outcome::Dead { error } => (3, key.attempt, None, Some(error)),
-            Outcome::Retry { at, error } => (0, key.attempt, Some(*at), Some(error)),
-            Outcome::Released => (0, key.attempt.saturating_sub(1), Some(*now), None),
-        };
+        let Ended { state, attempts, next_attempt_at, error } = finish.ended();
         self.rows.sequence.push(key.sequence);
         self.rows.handler.push(&key.handler);
         self.rows.claim.push(key.claim);
-        self.rows.state.push(state);
+        self.rows.state.push(state.number());
         self.rows.attempts.push(number(attempts));
         self.rows.next_attempt_at.push(next_attempt_at.map(Timestamp::as_millisecond));
-        self.rows.error.push(error.map(String::as_str));
+        self.rows.error.push(error);
         if let Some(subject_key) = key.subject_key {
             self.ended.sequence.push(key.sequence);
             self.ended.handler.push(&key.handler);

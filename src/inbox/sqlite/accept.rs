@@ -9,10 +9,9 @@ use crate::inbox::Acceptance;
 use crate::inbox::DuplicateKey;
 use crate::inbox::NewEvent;
 use crate::inbox::Receipt;
-use crate::inbox::RecordRefusal;
+use crate::inbox::RecordChange;
 use crate::inbox::Reservation;
 use crate::inbox::Reserved;
-use crate::inbox::Subject;
 use crate::inbox::delivery::subject_key;
 use crate::inbox::sqlite::directory;
 
@@ -34,7 +33,9 @@ pub(super) fn accept(store: &Connection, event: &NewEvent) -> rusqlite::Result<A
             return Ok(Acceptance::Duplicate(stored_receipt(store, sequence)?));
         }
     }
-    let receipt = match receipt(store, event)? {
+    let apply =
+        |change: &RecordChange| directory::apply(store, &event.endpoint, change, event.received_at);
+    let receipt = match event.receipt(apply)? {
         Ok(receipt) => receipt,
         Err(refusal) => return Ok(Acceptance::Refused(refusal)),
     };
@@ -54,13 +55,9 @@ pub(super) fn reserve(store: &Connection, reservation: &Reservation) -> rusqlite
             return Ok(Reserved::Duplicate(stored_receipt(store, sequence)?));
         }
     }
-    let subject = match subject {
-        Subject::Record(change) => match directory::resolve(store, endpoint, change)? {
-            Ok(subject) => subject,
-            Err(refusal) => return Ok(Reserved::Refused(refusal)),
-        },
-        Subject::Known(id) | Subject::New(Some(id)) => Some(id.clone()),
-        Subject::Nobody | Subject::New(None) => None,
+    let subject = match subject.resolved(|change| directory::resolve(store, endpoint, change))? {
+        Ok(subject) => subject,
+        Err(refusal) => return Ok(Reserved::Refused(refusal)),
     };
     hold(store, endpoint, &DuplicateKey { kept_until: *until, ..*duplicate_key }, None)?;
     Ok(Reserved::Yours { subject })
@@ -147,29 +144,6 @@ fn stored_receipt(store: &Connection, sequence: i64) -> rusqlite::Result<Option<
             })
         })
         .optional()
-}
-
-fn receipt(
-    store: &Connection,
-    event: &NewEvent,
-) -> rusqlite::Result<Result<Receipt, RecordRefusal>> {
-    let mut deletes_unknown = false;
-    let subject = match &event.subject {
-        Subject::Nobody => None,
-        Subject::Known(id) => Some(id.clone()),
-        Subject::New(id) => Some(id.clone().unwrap_or_else(|| Uuid::new_v4().to_string())),
-        Subject::Record(change) => {
-            match directory::apply(store, &event.endpoint, change, event.received_at)? {
-                Ok(changed) => {
-                    deletes_unknown = changed.deletes_unknown;
-                    changed.id
-                }
-                Err(refusal) => return Ok(Err(refusal)),
-            }
-        }
-    };
-    let reply = event.reply.text(subject.as_deref());
-    Ok(Ok(Receipt { id: event.id, subject, reply, deletes_unknown }))
 }
 
 fn insert_event(store: &Connection, event: &NewEvent, receipt: &Receipt) -> rusqlite::Result<()> {

@@ -7,10 +7,8 @@ use rusqlite::Connection;
 use rusqlite::OptionalExtension;
 use rusqlite::Row;
 use rusqlite::params;
-use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::event::Dialect;
 use crate::event::Message;
 use crate::event::UserDetails;
 use crate::inbox::Claim;
@@ -21,6 +19,10 @@ use crate::inbox::Finish;
 use crate::inbox::NewDetails;
 use crate::inbox::Outcome;
 use crate::inbox::StoredEvent;
+use crate::inbox::delivery::Ended;
+use crate::inbox::delivery::dialect_of;
+use crate::inbox::delivery::timestamp;
+use crate::inbox::delivery::user_of;
 use crate::inbox::sqlite::directory;
 
 /// Rows that one pruning step may delete; more would hold up the events that wait for the writer.
@@ -100,14 +102,7 @@ pub(super) fn extend(
 
 pub(super) fn finish(store: &Connection, finish: &Finish) -> rusqlite::Result<bool> {
     let key = &finish.key;
-    let (state, attempts, next_attempt_at, error) = match &finish.outcome {
-        Outcome::Done => (2, key.attempt, None, None),
-        Outcome::Dead { error } => (3, key.attempt, None, Some(error)),
-        Outcome::Retry { at, error } => (0, key.attempt, Some(at.as_millisecond()), Some(error)),
-        Outcome::Released => {
-            (0, key.attempt.saturating_sub(1), Some(finish.now.as_millisecond()), None)
-        }
-    };
+    let Ended { state, attempts, next_attempt_at, error } = finish.ended();
     let changed = store
         .prepare_cached(
             "UPDATE deliveries
@@ -119,9 +114,9 @@ pub(super) fn finish(store: &Connection, finish: &Finish) -> rusqlite::Result<bo
             key.sequence,
             &*key.handler,
             key.claim,
-            state,
+            state.number(),
             attempts,
-            next_attempt_at,
+            next_attempt_at.map(Timestamp::as_millisecond),
             error
         ])?;
     if changed == 1
@@ -280,26 +275,15 @@ pub(super) fn prune(
 }
 
 pub(super) fn stored_event(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
-    let dialect: String = row.get(2)?;
     Ok(StoredEvent {
         id: Uuid::from_bytes(row.get(0)?),
         endpoint: row.get(1)?,
-        dialect: if dialect == "ciam" { Dialect::Ciam } else { Dialect::Eiam },
+        dialect: dialect_of(&row.get::<_, String>(2)?),
         event: row.get(3)?,
         subject: row.get(4)?,
         requested_at: timestamp(row.get(5)?),
         received_at: timestamp(row.get(6)?),
         message: Message::new(row.get::<_, String>(7)?),
-        user: match (row.get(8)?, row.get::<_, Option<String>>(9)?) {
-            (false, _) => UserDetails::Unasked,
-            (true, None) => UserDetails::Missing,
-            (true, Some(user)) => {
-                RawValue::from_string(user).map_or(UserDetails::Unasked, UserDetails::Found)
-            }
-        },
+        user: user_of(row.get(8)?, row.get(9)?),
     })
-}
-
-pub(super) fn timestamp(milliseconds: i64) -> Timestamp {
-    Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::MAX)
 }

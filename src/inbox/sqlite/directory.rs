@@ -43,7 +43,7 @@ pub(super) fn apply(
     };
     if let Decision::Record { nameless, record, write } = &decision {
         if let Some(nameless) = nameless {
-            take_name(store, endpoint, change.kind, &nameless.id, now)?;
+            update(store, endpoint, change.kind, nameless, now)?;
         }
         match write {
             Write::Nothing => {}
@@ -60,22 +60,6 @@ fn gather(store: &Connection, endpoint: &str, change: &RecordChange) -> rusqlite
         Sought::Id(id) => by_id(store, endpoint, change.kind, id),
         Sought::Name(name) => by_name(store, endpoint, change.kind, name),
     })
-}
-
-fn take_name(
-    store: &Connection,
-    endpoint: &str,
-    kind: RecordKind,
-    id: &str,
-    now: Timestamp,
-) -> rusqlite::Result<()> {
-    store
-        .prepare_cached(
-            "UPDATE directory SET name = NULL, name_key = NULL, updated_at = ?4
-             WHERE endpoint = ?1 AND kind = ?2 AND id = ?3",
-        )?
-        .execute(params![endpoint, kind_text(kind), id, now.as_millisecond()])?;
-    Ok(())
 }
 
 fn insert(

@@ -5,8 +5,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use tokio::sync::mpsc;
-use tokio::sync::oneshot;
 use tokio::sync::watch;
 
 use crate::inbox::Acceptance;
@@ -25,6 +23,7 @@ use crate::inbox::Record;
 use crate::inbox::RecordQuery;
 use crate::inbox::Reservation;
 use crate::inbox::Reserved;
+use crate::inbox::queue::Queue;
 
 mod accept;
 mod checkpoint;
@@ -49,18 +48,12 @@ pub(in crate::inbox) use upkeep::migrate;
 use writer::Job;
 use writer::Writer;
 
-/// Requests that may wait for the writer; one more is refused as saturated. At the speed of a slow disk
-/// this is about a second of work, so nobody waits for longer than that.
-const QUEUE: usize = 2048;
-
 /// The one process's handle on its store. Clones share the writer.
 #[derive(Clone)]
 pub struct SqliteInbox {
-    /// Emptied by `close`, which lets the writer end.
-    jobs: Arc<std::sync::RwLock<Option<mpsc::Sender<Job>>>>,
+    queue: Queue<Job>,
     path: Arc<Path>,
     arrivals: watch::Receiver<u64>,
-    ended: watch::Receiver<bool>,
 }
 
 impl SqliteInbox {
@@ -85,82 +78,53 @@ impl SqliteInbox {
     }
 
     fn start(path: &Path, store: file::Store) -> Result<Self, OpenError> {
-        let (jobs, queue) = mpsc::channel(QUEUE);
+        let (queue, waiting) = Queue::new();
         let (announce, arrivals) = watch::channel(0);
-        let (end, ended) = watch::channel(false);
         let checkpoints = checkpoint::start(path)?;
         let (writer, answers) = Writer::new(store, announce, checkpoints);
         tokio::spawn(writer::hand_out(answers));
         std::thread::Builder::new()
             .name("inbox-writer".to_owned())
             .spawn(move || {
-                writer.run(queue);
-                end.send_replace(true);
+                writer.run(waiting.jobs);
+                waiting.ended.send_replace(true);
             })
             .map_err(|cause| OpenError::Unopenable {
                 path: path.to_owned(),
                 cause: cause.into(),
             })?;
-        Ok(Self { jobs: Arc::new(Some(jobs).into()), path: path.into(), arrivals, ended })
-    }
-
-    fn jobs(&self) -> Result<mpsc::Sender<Job>, InboxError> {
-        let jobs = self.jobs.read().map_err(|_poisoned| InboxError::Closed)?;
-        jobs.clone().ok_or(InboxError::Closed)
-    }
-
-    /// Fails where the queue is full: for what a request waits for.
-    async fn submit<T>(
-        &self,
-        job: impl FnOnce(oneshot::Sender<Result<T, InboxError>>) -> Job,
-    ) -> Result<T, InboxError> {
-        let (reply, result) = oneshot::channel();
-        match self.jobs()?.try_send(job(reply)) {
-            Ok(()) => result.await.map_err(|_ended| InboxError::Closed)?,
-            Err(mpsc::error::TrySendError::Full(_)) => Err(InboxError::Saturated),
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(InboxError::Closed),
-        }
-    }
-
-    /// Waits for a place in the queue: for what has to happen sometime, not for what somebody waits for.
-    async fn queue<T>(
-        &self,
-        job: impl FnOnce(oneshot::Sender<Result<T, InboxError>>) -> Job,
-    ) -> Result<T, InboxError> {
-        let (reply, result) = oneshot::channel();
-        self.jobs()?.send(job(reply)).await.map_err(|_ended| InboxError::Closed)?;
-        result.await.map_err(|_ended| InboxError::Closed)?
+        Ok(Self { queue, path: path.into(), arrivals })
     }
 }
 
 #[async_trait]
 impl Inbox for SqliteInbox {
     async fn accept(&self, event: NewEvent) -> Result<Acceptance, InboxError> {
-        self.submit(|reply| Job::Accept(Box::new(event), reply)).await
+        self.queue.submit(|reply| Job::Accept(Box::new(event), reply)).await
     }
 
     async fn reserve(&self, reservation: Reservation) -> Result<Reserved, InboxError> {
-        self.submit(|reply| Job::Reserve(reservation, reply)).await
+        self.queue.submit(|reply| Job::Reserve(reservation, reply)).await
     }
 
     async fn release(&self, endpoint: &str, key: DuplicateKey) -> Result<(), InboxError> {
-        self.queue(|reply| Job::Release(endpoint.into(), key, reply)).await
+        self.queue.wait(|reply| Job::Release(endpoint.into(), key, reply)).await
     }
 
     async fn claim(&self, claim: Claim) -> Result<Claimed, InboxError> {
-        self.queue(|reply| Job::Claim(claim, reply)).await
+        self.queue.wait(|reply| Job::Claim(claim, reply)).await
     }
 
     async fn extend(&self, keys: Vec<DeliveryKey>, until: Timestamp) -> Result<(), InboxError> {
-        self.queue(|reply| Job::Extend(keys, until, reply)).await
+        self.queue.wait(|reply| Job::Extend(keys, until, reply)).await
     }
 
     async fn finish(&self, finish: Finish) -> Result<bool, InboxError> {
-        self.queue(|reply| Job::Finish(finish, reply)).await
+        self.queue.wait(|reply| Job::Finish(finish, reply)).await
     }
 
     async fn keep_details(&self, details: NewDetails) -> Result<(), InboxError> {
-        self.queue(|reply| Job::KeepDetails(Box::new(details), reply)).await
+        self.queue.wait(|reply| Job::KeepDetails(Box::new(details), reply)).await
     }
 
     async fn records(&self, query: RecordQuery) -> Result<Vec<Record>, InboxError> {
@@ -181,15 +145,15 @@ impl Inbox for SqliteInbox {
     }
 
     async fn recover(&self, now: Timestamp) -> Result<u64, InboxError> {
-        self.queue(|reply| Job::Recover(now, reply)).await
+        self.queue.wait(|reply| Job::Recover(now, reply)).await
     }
 
     async fn prune(&self, now: Timestamp, finished_before: Timestamp) -> Result<u64, InboxError> {
-        self.queue(|reply| Job::Prune { now, finished_before, reply }).await
+        self.queue.wait(|reply| Job::Prune { now, finished_before, reply }).await
     }
 
     async fn check(&self) -> Result<(), InboxError> {
-        self.queue(Job::Check).await
+        self.queue.wait(Job::Check).await
     }
 
     fn arrivals(&self) -> watch::Receiver<u64> {
@@ -197,10 +161,6 @@ impl Inbox for SqliteInbox {
     }
 
     async fn close(&self) {
-        if let Ok(mut jobs) = self.jobs.write() {
-            *jobs = None;
-        }
-        // An error means that the writer is gone, which is what is waited for.
-        drop(self.ended.clone().wait_for(|ended| *ended).await);
+        self.queue.close().await;
     }
 }

@@ -18,10 +18,10 @@ use crate::inbox::OpenError;
 use crate::inbox::Record;
 use crate::inbox::RecordQuery;
 use crate::inbox::State;
+use crate::inbox::delivery::timestamp;
 use crate::inbox::record::kind_text;
 use crate::inbox::sqlite::deliveries::EVENT_COLUMNS;
 use crate::inbox::sqlite::deliveries::stored_event;
-use crate::inbox::sqlite::deliveries::timestamp;
 use crate::inbox::sqlite::file;
 
 /// Whether an event is dead, waiting or done follows from its deliveries and is stored nowhere else.
@@ -119,7 +119,7 @@ impl SqliteReader {
             .query_map(params![event.sequence], |row| {
                 Ok(DeliverySummary {
                     handler: row.get(0)?,
-                    state: state(row.get(1)?),
+                    state: State::of(row.get(1)?),
                     attempts: row.get(2)?,
                     next_attempt_at: row.get::<_, Option<i64>>(3)?.map(timestamp),
                     last_error: row.get(4)?,
@@ -161,9 +161,9 @@ pub(super) fn conditions(
         match state {
             State::Running => add(
                 "EXISTS (SELECT 1 FROM deliveries AS d WHERE d.sequence = events.sequence AND d.state = ?)",
-                Box::new(number(state)),
+                Box::new(state.number()),
             ),
-            _ => add(&format!("{EVENT_STATE} = ?"), Box::new(number(state))),
+            _ => add(&format!("{EVENT_STATE} = ?"), Box::new(state.number())),
         }
     }
     let texts = [
@@ -195,7 +195,7 @@ fn event_summary(row: &Row<'_>) -> rusqlite::Result<EventSummary> {
         sequence: row.get(10)?,
         nonce: row.get(11)?,
         timestamp: row.get(12)?,
-        state: state(row.get(13)?),
+        state: State::of(row.get(13)?),
         deliveries: Vec::new(),
     })
 }
@@ -212,22 +212,4 @@ fn record(kind: RecordKind, row: &Row<'_>) -> rusqlite::Result<Record> {
         updated_at: timestamp(row.get(6)?),
         changed_at: row.get::<_, Option<i64>>(7)?.map(timestamp),
     })
-}
-
-fn state(number: i64) -> State {
-    match number {
-        0 => State::Waiting,
-        1 => State::Running,
-        2 => State::Done,
-        _ => State::Dead,
-    }
-}
-
-fn number(state: State) -> i64 {
-    match state {
-        State::Waiting => 0,
-        State::Running => 1,
-        State::Done => 2,
-        State::Dead => 3,
-    }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rusqlite::Connection;
 use tokio::sync::mpsc;
-use tokio::sync::oneshot;
 use tokio::sync::watch;
 
 use crate::inbox::Acceptance;
@@ -19,6 +18,7 @@ use crate::inbox::NewDetails;
 use crate::inbox::NewEvent;
 use crate::inbox::Reservation;
 use crate::inbox::Reserved;
+use crate::inbox::queue::Reply;
 use crate::inbox::sqlite::accept;
 use crate::inbox::sqlite::checkpoint::Checkpoints;
 use crate::inbox::sqlite::deliveries;
@@ -27,8 +27,6 @@ use crate::inbox::sqlite::file::while_running;
 
 /// Jobs of one commit. More would make the first of them wait without making the sync cheaper.
 const BATCH: usize = 512;
-
-type Reply<T> = oneshot::Sender<Result<T, InboxError>>;
 
 /// Jobs and what became of each, commit by commit.
 pub(super) type Answers = mpsc::UnboundedReceiver<Vec<(Job, Result<Done, InboxError>)>>;

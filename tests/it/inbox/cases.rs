@@ -101,7 +101,7 @@ pub(super) async fn claim(inbox: &Arc<dyn Inbox>, seconds: i64) -> Vec<Delivery>
     claim_for(inbox, "a", 1000, seconds).await
 }
 
-async fn claim_for(
+pub(super) async fn claim_for(
     inbox: &Arc<dyn Inbox>,
     handler: &str,
     most: usize,

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bamboohook::inbox::Acceptance;
-use bamboohook::inbox::Claim;
 use bamboohook::inbox::Delivery;
 use bamboohook::inbox::EventFilter;
 use bamboohook::inbox::Inbox;
@@ -31,10 +30,10 @@ use uuid::Uuid;
 
 use super::PostgresDatabase;
 use super::Stores;
-use super::cases::LEASE;
 use super::cases::accept_at_once;
 use super::cases::at;
 use super::cases::claim;
+use super::cases::claim_for;
 use super::cases::event;
 use super::cases::finish;
 use super::cases::store;
@@ -143,8 +142,7 @@ async fn work(
 ) {
     let mut attempts = worker;
     loop {
-        let ask = Claim { handler: "a".into(), most: 3, now: at(1), lease: LEASE };
-        let claimed = inbox.claim(ask).await.unwrap().deliveries;
+        let claimed = claim_for(&inbox, "a", 3, 1).await;
         if claimed.is_empty() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
@@ -181,8 +179,7 @@ async fn replicas_claim_past_each_other() {
     let claims: JoinSet<Vec<Delivery>> = (0..30)
         .map(|number| {
             let inbox = Arc::clone(&replicas[number % 3]);
-            let ask = Claim { handler: "a".into(), most: 10, now: at(0), lease: LEASE };
-            async move { inbox.claim(ask).await.unwrap().deliveries }
+            async move { claim_for(&inbox, "a", 10, 0).await }
         })
         .collect();
     let claimed: Vec<_> =
@@ -649,7 +646,7 @@ async fn a_new_store_reads_no_more_than_it_is_asked_for() {
     }
     let mut done = 0;
     while done < EVENTS {
-        let claimed = claim_some(&inbox, 32).await;
+        let claimed = claim_for(&inbox, "a", 32, 1).await;
         done += i64::try_from(claimed.len()).unwrap();
         for delivery in claimed {
             assert!(finish(&inbox, &delivery, 1, Outcome::Done).await);
@@ -665,9 +662,4 @@ async fn a_new_store_reads_no_more_than_it_is_asked_for() {
     let (scanned, looked_up) = (rows(scanned).await, rows(looked_up).await);
     assert_eq!(scanned, 0, "rows were read without an index");
     assert!(looked_up < 50 * EVENTS, "{looked_up} entries were read for {EVENTS} events");
-}
-
-async fn claim_some(inbox: &Arc<dyn Inbox>, most: usize) -> Vec<Delivery> {
-    let ask = Claim { handler: "a".into(), most, now: at(1), lease: LEASE };
-    inbox.claim(ask).await.unwrap().deliveries
 }
